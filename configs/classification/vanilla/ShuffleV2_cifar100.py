@@ -1,0 +1,9 @@
+"""ShuffleV2 alone on CIFAR-100, labels only.
+
+    python tools/train.py configs/classification/vanilla/ShuffleV2_cifar100.py
+
+Measured: not run (240 epochs).
+"""
+_base_ = ['../../_base_/datasets/cifar100.py', '../../_base_/schedules/cifar_240e.py', '../../_base_/runtime.py']
+model = dict(type='Distillation', student=dict(type='ShuffleV2'))
+optim_wrapper = dict(optimizer=dict(lr=0.01))

@@ -1,0 +1,8 @@
+"""vgg8 alone on CIFAR-100, labels only.
+
+    python tools/train.py configs/classification/vanilla/vgg8_cifar100.py
+
+Measured: not run (240 epochs).
+"""
+_base_ = ['../../_base_/datasets/cifar100.py', '../../_base_/schedules/cifar_240e.py', '../../_base_/runtime.py']
+model = dict(type='Distillation', student=dict(type='vgg8'))

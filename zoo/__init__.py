@@ -1,0 +1,17 @@
+"""A registry-based zoo of vision teachers, students and distillers.
+
+``import zoo`` is cheap: rooms are imported when they are first used (``zoo.models``, ``zoo.distillers`` ...).
+"""
+import importlib
+
+__version__ = '0.1.0'
+
+_ROOMS = ('connectors', 'data', 'distillers', 'engine', 'metrics', 'models', 'registry', 'tables', 'taps', 'tasks')
+
+__all__ = ['__version__', *_ROOMS]
+
+
+def __getattr__(name: str):
+    if name in _ROOMS:
+        return importlib.import_module(f'zoo.{name}')
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

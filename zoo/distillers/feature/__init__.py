@@ -1,0 +1,1 @@
+"""Distillers that read feature maps or embeddings."""

@@ -1,0 +1,1 @@
+"""Distillers that read relations among samples, channels or positions."""

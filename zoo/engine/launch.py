@@ -1,0 +1,157 @@
+"""From a config file to a finished run."""
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from rich.console import Console
+from rich.table import Table
+
+from zoo.registry import UnknownNameError, near_names
+from zoo.tasks import NonFiniteLossError
+
+from .runner import Runner
+
+#: what a user can put right; tools print these in one sentence, without a traceback
+USER_ERRORS = (FileNotFoundError, UnknownNameError, ValueError, NonFiniteLossError)
+
+
+def default_work_dir(config: str | os.PathLike) -> str:
+    """``work_dirs/`` followed by the config's path below ``configs/``, without its ending."""
+    parts = Path(config).with_suffix('').parts
+    below = parts[len(parts) - parts[::-1].index('configs'):] if 'configs' in parts else parts[-1:]
+    return str(Path('work_dirs', *below))
+
+
+def prepare_config(config: str | os.PathLike | Config, *, work_dir: str | None = None, amp: str | None = None,
+                   resume: str | None = None, seed: int | None = None, launcher: str = 'none',
+                   options: dict | None = None) -> Config:
+    """Read a config and settle what the command line says.
+
+    Args:
+        config: a file (its folder and the current one may hold modules for ``custom_imports``), or a Config.
+        work_dir: by default :func:`default_work_dir`.
+        amp: ``'off'``, ``'fp16'`` or ``'bf16'``.
+        resume: ``'auto'`` (the newest checkpoint of the work directory) or a path.
+        seed: of everything random; the config's ``randomness``, else 0.
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+        options: overrides by dotted names.
+
+    Raises:
+        FileNotFoundError: for a missing config, with near ones.
+    """
+    if not isinstance(config, Config):
+        path = Path(config)
+        if not path.is_file():
+            known = [str(p) for p in Path('configs').rglob('*.py') if '_base_' not in p.parts]
+            close = near_names(str(path), known) or known[:5]
+            raise FileNotFoundError(f'No config {path}. ' + (f'Did you mean {", ".join(close)}?' if close else ''))
+        for folder in (str(path.resolve().parent), os.getcwd()):
+            if folder not in sys.path:
+                sys.path.insert(0, folder)
+        config = Config.fromfile(path)
+    if options:
+        config.merge_from_dict(options)
+    config.default_scope = config.get('default_scope') or 'zoo'
+    if 'model' not in config:
+        raise ValueError(f'{config.filename} has no `model`.')
+    if 'task' in config and config.model.get('type') == 'Distillation':
+        config.model.setdefault('task', config.task)
+    if config.get('data_preprocessor') is not None:
+        config.model.setdefault('data_preprocessor', config.data_preprocessor)
+    if amp is not None:
+        config.optim_wrapper.amp = amp
+    if 'optim_wrapper' in config:
+        config.optim_wrapper.setdefault('constructor', 'OptimWrapperConstructor')
+    config.launcher = launcher
+    randomness = dict(config.get('randomness') or {})
+    randomness['seed'] = seed if seed is not None else randomness.get('seed') or 0
+    randomness.setdefault('diff_rank_seed', launcher != 'none')
+    config.randomness = randomness
+    config.work_dir = work_dir or config.get('work_dir') or default_work_dir(config.filename or 'run')
+    if resume:
+        config.resume = True
+        config.load_from = None if resume == 'auto' else resume
+    if not torch.cuda.is_available():
+        config.setdefault('env_cfg', {})
+        config.env_cfg['dist_cfg'] = dict(backend='gloo')
+    return config
+
+
+def train(config: Config) -> dict | None:
+    """Train as a prepared config says; returns the run's record (on the main process).
+
+    Raises:
+        NonFiniteLossError: names the step, the term and the last good checkpoint.
+    """
+    runner = Runner.from_cfg(config)
+    try:
+        runner.train()
+    except NonFiniteLossError as error:
+        raise NonFiniteLossError(f'{error} {last_checkpoint(runner.work_dir)}') from None
+    finally:
+        for hook in runner.hooks:
+            if hasattr(hook, 'close'):
+                hook.close()
+    if not is_main_process():
+        return None
+    record = json.loads((Path(runner.work_dir) / 'record.json').read_text())
+    print_summary(record, runner.work_dir)
+    return record
+
+
+def last_checkpoint(work_dir: str | os.PathLike) -> str:
+    """One sentence on the newest checkpoint of a work directory."""
+    note = Path(work_dir) / 'last_checkpoint'
+    if note.is_file():
+        return f'The last good checkpoint is {note.read_text().strip()}.'
+    return 'No checkpoint had been written yet.'
+
+
+def test(config: Config, checkpoint: str | None = None) -> dict:
+    """Evaluate a checkpoint on the config's test set; returns the metrics.
+
+    Args:
+        config: as :func:`prepare_config` returns it.
+        checkpoint: a training checkpoint, a released ``.safetensors`` file or plain weights of the student; None if the
+            config's student has its own.
+
+    Raises:
+        FileNotFoundError, ValueError: if it is missing or does not fit the student.
+    """
+    from zoo.models import load_checkpoint
+    if checkpoint is None and not any(config.model.student.get(k) for k in ('checkpoint', 'pretrained', 'weights')):
+        raise ValueError('Nothing to test: give a CHECKPOINT, or set model.student.checkpoint.')
+    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'val_dataloader', 'val_cfg',
+                'val_evaluator'):
+        config.pop(key, None)
+    config.resume, config.load_from = False, None
+    runner = Runner.from_cfg(config)
+    if checkpoint is not None:
+        load_checkpoint(runner.bare_model.student, checkpoint)
+    return runner.test()
+
+
+def print_summary(record: dict, work_dir: str | os.PathLike) -> None:
+    """The run's record as a small table on standard output."""
+    monitor, last, best = record['monitor'], record['last'], record['best']
+    table = Table(title=f'{record["data"]}, {record["epochs"]} epochs, seed {record["seed"]}', show_header=False)
+    rows = [('student', f'{record["student"].get("type")}, {record["student_parameters"]:,} parameters')]
+    if record['teacher']:
+        rows.append(('teacher', f'{record["teacher"].get("type")}, {record["teacher_parameters"]:,} parameters'))
+    rows.append(('distillers', ', '.join(d['type'] for d in record['distillers']) or 'none'))
+    if last:
+        rows.append((f'{monitor}, last epoch', f'{last.get(monitor, float("nan")):.2f}'))
+        rows.append((f'{monitor}, best epoch', f'{best.get(monitor, float("nan")):.2f} (epoch {best["epoch"]})'))
+        for key in ('agreement', 'ece'):
+            if key in last:
+                rows.append((key, f'{last[key]:.4g}'))
+    rows.append(('training time', f'{record["train_seconds"]:.1f} s, {record["images_per_second"]:.0f} images/s, '
+                                  f'{record["amp"]}, {record["hardware"]}'))
+    rows.append(('written', f'{work_dir}/record.json, student.safetensors'))
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 110).print(table)
