@@ -1,0 +1,12 @@
+"""KD-SVD on scikit-learn's handwritten digits.
+
+    python tools/train.py configs/classification/kdsvd/resnet20_resnet8half_digits.py
+
+Width mode, because the student has half of the teacher's channels.
+Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+"""
+_base_ = [
+    '../../_base_/datasets/digits.py', '../../_base_/schedules/digits.py',
+    '../../_base_/pairs/resnet20_resnet8half_digits.py', '../../_base_/runtime.py',
+]
+model = dict(distillers=[dict(type='KDSVD', k=1, mode='width', weight=1.0)])

@@ -1,0 +1,11 @@
+"""VID on scikit-learn's handwritten digits.
+
+    python tools/train.py configs/classification/vid/resnet20_resnet8half_digits.py
+
+Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+"""
+_base_ = [
+    '../../_base_/datasets/digits.py', '../../_base_/schedules/digits.py',
+    '../../_base_/pairs/resnet20_resnet8half_digits.py', '../../_base_/runtime.py',
+]
+model = dict(distillers=[dict(type='VID', init_pred_var=5.0, eps=1e-5, weight=1.0)])
