@@ -75,16 +75,19 @@ class TapReader:
         module: the network; only referred to, never registered anywhere.
         example: an input ``(N, C, H, W)`` for the dry run that finds ``pooled``, ``final_map`` and the stages of a
             network without ``forward_taps``.
+        prepare: what is done to the images before the network sees them (another size, other statistics), or None.
     """
 
-    def __init__(self, module: nn.Module, example: Tensor | None = None):
+    def __init__(self, module: nn.Module, example: Tensor | None = None,
+                 prepare: Callable[[Tensor], Tensor] | None = None):
         self.module = module
+        self.prepare = prepare
         self.named_taps = hasattr(module, 'forward_taps')
         self.points: dict[str, tuple[str, str]] = {}
         if not self.named_taps and example is not None:
             from zoo.models.tap_points import generic_tap_points
             with self._measuring():
-                self.points = generic_tap_points(module, example)
+                self.points = generic_tap_points(module, example if prepare is None else prepare(example))
         self._modules = dict(module.named_modules())
 
     @property
@@ -128,13 +131,13 @@ class TapReader:
             UnknownNameError: if a name does not exist, with the nearest names.
         """
         names = tuple(dict.fromkeys(names))
+        if self.prepare is not None:
+            images = self.prepare(images)
         own, hooked = [], {}
         for name in names:
             base, _, side = name.partition(':')
             root = base.split('.')[0]
-            if self.named_taps and root in ('logits', 'pooled', 'final_map', 'tokens', *LISTS):
-                own.append(name)
-            elif name == 'logits':
+            if self.named_taps and root in ('logits', 'pooled', 'final_map', 'tokens', *LISTS) or name == 'logits':
                 own.append(name)
             else:
                 hooked[name] = self._hook_point(base, side)

@@ -165,6 +165,11 @@ class Distiller(nn.Module):
         """
         raise NotImplementedError
 
+    def task_weight(self, progress: Progress) -> float:
+        """A factor of the task's own loss at this point of the run, for methods in stages; where it is 0 the task's loss is
+        not computed, so that parameters that only it reaches stay as they are."""
+        return 1.0
+
     def param_groups(self) -> list[dict]:
         """Optimiser groups of the trainable parts: ``params`` and optionally ``lr_mult``, ``decay_mult`` (times the
         optimiser's own ``lr`` and ``weight_decay``) or plain optimiser options."""

@@ -1,5 +1,5 @@
 """The engine: mixed precision on any device, safe and exact checkpoints, progress, distributed training."""
-from .checkpoint import load_training_checkpoint, restore_random_state, random_state, save_training_checkpoint
+from .checkpoint import load_training_checkpoint, random_state, restore_random_state, save_training_checkpoint
 from .distributed import DistributedDataParallel
 from .ema import EMAHook
 from .hooks import FiniteHook, ProgressHook, RecordHook

@@ -120,7 +120,7 @@ def _torch_load(path: Path, trust_pickle: bool):
     if trust_pickle:
         try:
             return torch.load(path, map_location='cpu', weights_only=False)
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        except Exception as error:  # damaged bytes can make the unpickler raise anything
             raise CheckpointError(f'{path} cannot be read: {_first_line(error)}.{_pointer_hint(path)}') from error
     try:
         # Training arguments and numpy numbers (a best accuracy) stand in many files and can run nothing.
@@ -134,7 +134,7 @@ def _torch_load(path: Path, trust_pickle: bool):
                 'pass trust_pickle=True if you trust its author.') from error
         raise CheckpointError(f'{path} is not a checkpoint that torch can read: {_first_line(error)}.'
                               f'{_pointer_hint(path)}') from error
-    except (RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # damaged bytes can make the unpickler raise anything
         raise CheckpointError(f'{path} is damaged or not a checkpoint: {_first_line(error)}.'
                               f'{_pointer_hint(path)}') from error
 
@@ -314,7 +314,7 @@ def _hint(model: nn.Module, report: LoadReport, lacking: list[str], state: dict)
         if theirs[0] != ours[0]:
             return (f' Only the classifier differs: the file has {theirs[0]} classes, the network {ours[0]}; '
                     f'build it with num_classes={theirs[0]}, or load with strict=False to leave the classifier out.')
-    for part in {k.split('.')[0] for k in state}:
+    for part in dict.fromkeys(k.split('.')[0] for k in state):
         inner = {k.removeprefix(f'{part}.') for k in state if k.startswith(f'{part}.')}
         if len(inner.intersection(lacking)) > len(lacking) / 2:
             return f' Most missing keys are there under {part!r}: load with prefix={part!r}.'

@@ -1,18 +1,22 @@
 """The model that a run trains: a student, its frozen teacher, and the distillers between them."""
+import logging
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from zoo.distillers.base import Distiller, Progress, Shapes, WeightSchedule
+from zoo.distillers.base import Progress, Shapes, WeightSchedule
 from zoo.models import build_network
 from zoo.registry import DISTILLERS, MODELS, TASKS, UnknownNameError
 from zoo.taps import TapReader, split_view
 
 from .classification import Classification
+from .inputs import input_adapter
 
 
 class NonFiniteLossError(RuntimeError):
@@ -48,7 +52,8 @@ class Distillation(BaseModel):
     Args:
         student: a network (config of MODELS or a module).
         teacher: likewise, with a ``checkpoint`` (or ``pretrained=True``); ``untrained=True`` in its config allows random
-            weights. None where no distiller needs one.
+            weights, ``input=dict(mean, std, size)`` or ``input='own'`` (the default with ``pretrained=True``) gives it
+            images of its own size and statistics. None where no distiller needs one.
         distillers: configs of DISTILLERS, each with an optional ``weight`` (see :class:`WeightSchedule`) and ``name``.
         task: config of TASKS.
         data_preprocessor: what turns a loader's batch into the networks' input, on the device.
@@ -59,6 +64,8 @@ class Distillation(BaseModel):
 
     def __init__(self, student, teacher=None, distillers: Sequence[dict] = (), task: dict | Classification | None = None,
                  data_preprocessor: dict | nn.Module | None = None):
+        if isinstance(data_preprocessor, dict):
+            data_preprocessor = MODELS.build(data_preprocessor)
         super().__init__(data_preprocessor=data_preprocessor)
         if task is None:
             raise ValueError('A Distillation needs a task, such as task=dict(type="Classification", num_classes=10).')
@@ -66,9 +73,11 @@ class Distillation(BaseModel):
         num_classes = getattr(self.task, 'num_classes', None)
         student = build_network(student, num_classes=num_classes)
         self._frozen: list[nn.Module] = []
+        teacher_input = None
         if teacher is not None:
             if not isinstance(teacher, nn.Module):
                 teacher = dict(teacher)
+                teacher_input = teacher.pop('input', 'own' if teacher.get('pretrained') else None)
                 if not teacher.pop('untrained', False) and not _has_weights(teacher):
                     raise ValueError(
                         f'The teacher {teacher.get("type")} has random weights: set model.teacher.checkpoint=PATH (train one '
@@ -90,7 +99,7 @@ class Distillation(BaseModel):
             name = name if name not in self.distillers else f'{name}_{len(self.distillers) + 1}'
             self.distillers[name] = distiller
             self.weights[name] = WeightSchedule(weight)
-        self._adapt(student, teacher, num_classes)
+        self._adapt(student, teacher, num_classes, teacher_input)
         rules = [d.gradient_rule for d in self.distillers.values() if d.gradient_rule is not None]
         if len(rules) > 1:
             raise ValueError('Two distillers of model.distillers each set their own gradient rule: only one may.')
@@ -102,7 +111,7 @@ class Distillation(BaseModel):
 
     # ---- construction
 
-    def _adapt(self, student: nn.Module, teacher: nn.Module | None, num_classes: int | None) -> None:
+    def _adapt(self, student: nn.Module, teacher: nn.Module | None, num_classes: int | None, teacher_input) -> None:
         example = self.task.example()
         teacher_names = self._names('teacher')
         if teacher is not None:
@@ -110,7 +119,11 @@ class Distillation(BaseModel):
                 distiller.adapt_teacher(teacher)
             teacher.requires_grad_(False).eval()
             self._frozen = [teacher]
-            self.teacher_reader = TapReader(teacher, example)
+            adapter = input_adapter(teacher, teacher_input, self.data_preprocessor, tuple(example.shape[1:]))
+            if adapter is not None:
+                self._frozen.append(adapter)
+                print_log(adapter.describe('The teacher'), 'current', logging.WARNING)
+            self.teacher_reader = TapReader(teacher, example, adapter)
             teacher_shapes = self.teacher_reader.shapes(dict.fromkeys(('logits', *teacher_names)), example)
         else:
             self.teacher_reader, teacher_shapes = None, {}
@@ -185,11 +198,14 @@ class Distillation(BaseModel):
         if mode != 'loss':
             raise ValueError(f"mode is 'loss', 'predict' or 'tensor', not {mode!r}.")
         self._check_batch(batch)
-        student = self.task.run(self.student_reader, batch, (*self.task.tap_names, *self._names('student')))
+        # the teacher first: what its pass needs is free again before the student's activations are kept
         teacher = self._run_teacher(batch)
+        student = self.task.run(self.student_reader, batch, (*self.task.tap_names, *self._names('student')))
         device = batch.images.device.type
         with torch.autocast(device, enabled=False):
-            terms = self.task.loss(student[self.task.tap_names[0]], batch)
+            factor = math.prod(d.task_weight(self.progress) for d in self.distillers.values())
+            terms = self.task.loss(student[self.task.tap_names[0]], batch) if factor else {}
+            terms = {name: factor * value for name, value in terms.items()}
             self._last_terms = list(terms)
             for name, distiller in self.distillers.items():
                 weight = self.weights[name](self.progress)
@@ -231,10 +247,10 @@ class Distillation(BaseModel):
     def _remembered_teacher(self, batch) -> Tensor:
         """The frozen teacher's logits; kept between evaluations of one loop, whose transform is deterministic."""
         if self.teacher_memory is None or batch.indices is None:
-            return self.teacher(batch.images)
+            return self.teacher_reader(batch.images, ['logits'])['logits']
         keys = batch.indices.tolist()
         if not all(key in self.teacher_memory for key in keys):
-            rows = self.teacher(batch.images).float().cpu()
+            rows = self.teacher_reader(batch.images, ['logits'])['logits'].cpu()
             self.teacher_memory.update(zip(keys, rows))
         return torch.stack([self.teacher_memory[key] for key in keys]).to(batch.images.device)
 

@@ -1,5 +1,8 @@
-"""vgg13 teaches vgg8 on CIFAR-100. Train the teacher with classification/vanilla/vgg13_cifar100.py, or give the file of
-mdistiller's release: model.teacher.checkpoint.path=... model.teacher.checkpoint.key=model."""
+"""vgg13 teaches vgg8 on CIFAR-100.
+
+Train the teacher with classification/vanilla/vgg13_cifar100.py, or give the file of mdistiller's release:
+``--cfg-options model.teacher.checkpoint.path=PATH model.teacher.checkpoint.key=model``.
+"""
 model = dict(
     type='Distillation',
     teacher=dict(type='vgg13', checkpoint='work_dirs/classification/vanilla/vgg13_cifar100/student.safetensors'),

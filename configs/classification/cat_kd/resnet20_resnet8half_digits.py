@@ -1,0 +1,12 @@
+"""CAT-KD on scikit-learn's handwritten digits.
+
+    python tools/train.py configs/classification/cat_kd/resnet20_resnet8half_digits.py
+
+Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+The outer weight is the paper's beta. The teacher classifies without its bias.
+"""
+_base_ = [
+    '../../_base_/datasets/digits.py', '../../_base_/schedules/digits.py',
+    '../../_base_/pairs/resnet20_resnet8half_digits.py', '../../_base_/runtime.py',
+]
+model = dict(distillers=[dict(type='CATKD', resolution=2, normalize=False, weight=1.0)])

@@ -1,0 +1,12 @@
+"""CRLD on scikit-learn's handwritten digits.
+
+    python tools/train.py configs/classification/crld/resnet20_resnet8half_digits.py
+
+Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+"""
+_base_ = [
+    '../../_base_/datasets/digits.py', '../../_base_/schedules/digits.py',
+    '../../_base_/pairs/resnet20_resnet8half_digits.py', '../../_base_/runtime.py',
+]
+train_dataloader = dict(dataset=dict(views=dict(strong=[dict(type='StrongAugment')])))
+model = dict(distillers=[dict(type='CRLD', temperature=4.0, tau_weak=0.9, tau_strong=0.2, weight=1.0)])

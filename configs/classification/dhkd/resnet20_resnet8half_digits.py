@@ -1,0 +1,12 @@
+"""DHKD on scikit-learn's handwritten digits.
+
+    python tools/train.py configs/classification/dhkd/resnet20_resnet8half_digits.py
+
+Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+Weight 0.1 in place of the paper's 1, which is for 240 epochs.
+"""
+_base_ = [
+    '../../_base_/datasets/digits.py', '../../_base_/schedules/digits.py',
+    '../../_base_/pairs/resnet20_resnet8half_digits.py', '../../_base_/runtime.py',
+]
+model = dict(distillers=[dict(type='DHKD', temperature=2.0, weight=0.1)])

@@ -1,0 +1,13 @@
+"""e2KD on scikit-learn's handwritten digits.
+
+    python tools/train.py configs/classification/e2kd/resnet20_resnet8half_digits.py
+
+Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+T and the weight of the explanation are from the paper's search; no cross-entropy, as in its runs.
+"""
+_base_ = [
+    '../../_base_/datasets/digits.py', '../../_base_/schedules/digits.py',
+    '../../_base_/pairs/resnet20_resnet8half_digits.py', '../../_base_/runtime.py',
+]
+task = dict(loss_weight=0.0)
+model = dict(distillers=[dict(type='E2KD', temperature=1.0, explanation_weight=1.0, weight=1.0)])

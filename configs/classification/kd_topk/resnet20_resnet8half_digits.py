@@ -1,0 +1,13 @@
+"""KD-topk on scikit-learn's handwritten digits.
+
+    python tools/train.py configs/classification/kd_topk/resnet20_resnet8half_digits.py
+
+Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+The cross-entropy is inside the loss.
+"""
+_base_ = [
+    '../../_base_/datasets/digits.py', '../../_base_/schedules/digits.py',
+    '../../_base_/pairs/resnet20_resnet8half_digits.py', '../../_base_/runtime.py',
+]
+task = dict(loss_weight=0.0)
+model = dict(distillers=[dict(type='KDTopK', target='topk', k=2, temperature=4.0, alpha=0.9, weight=1.0)])

@@ -1,0 +1,12 @@
+"""KD with logit standardization on scikit-learn's handwritten digits.
+
+    python tools/train.py configs/classification/logit_std/resnet20_resnet8half_digits.py
+
+Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+"""
+_base_ = [
+    '../../_base_/datasets/digits.py', '../../_base_/schedules/digits.py',
+    '../../_base_/pairs/resnet20_resnet8half_digits.py', '../../_base_/runtime.py',
+]
+task = dict(loss_weight=0.1)
+model = dict(distillers=[dict(type='LogitStd', base='kd', temperature=2.0, weight=9.0)])

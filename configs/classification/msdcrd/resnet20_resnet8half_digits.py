@@ -1,0 +1,15 @@
+"""MSDCRD with KD on scikit-learn's handwritten digits.
+
+    python tools/train.py configs/classification/msdcrd/resnet20_resnet8half_digits.py
+
+Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+Our reading of the abstract: weights and scales are ours.
+"""
+_base_ = [
+    '../../_base_/datasets/digits.py', '../../_base_/schedules/digits.py',
+    '../../_base_/pairs/resnet20_resnet8half_digits.py', '../../_base_/runtime.py',
+]
+model = dict(distillers=[
+    dict(type='MSDCRD', weight=0.2),
+    dict(type='KD', temperature=4.0, weight=1.0),
+])

@@ -1,0 +1,15 @@
+"""DKD++ (DKD and the ND term) on scikit-learn's handwritten digits.
+
+    python tools/train.py configs/classification/nd/resnet20_resnet8half_digits_dkdpp.py
+
+Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+DKD's warm-up takes 5 epochs in place of the paper's 20, which are for 240 epochs.
+"""
+_base_ = [
+    '../../_base_/datasets/digits.py', '../../_base_/schedules/digits.py',
+    '../../_base_/pairs/resnet20_resnet8half_digits.py', '../../_base_/runtime.py',
+]
+model = dict(distillers=[
+    dict(type='DKD', alpha=1.0, beta=2.0, temperature=4.0, warmup_epochs=5, weight=1.0),
+    dict(type='ND', weight=1.0),
+])

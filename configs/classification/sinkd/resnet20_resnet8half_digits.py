@@ -1,0 +1,16 @@
+"""SinKD beside KD on scikit-learn's handwritten digits.
+
+    python tools/train.py configs/classification/sinkd/resnet20_resnet8half_digits.py
+
+Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+The weight 0.001 is that of the paper's BERT runs.
+"""
+_base_ = [
+    '../../_base_/datasets/digits.py', '../../_base_/schedules/digits.py',
+    '../../_base_/pairs/resnet20_resnet8half_digits.py', '../../_base_/runtime.py',
+]
+task = dict(loss_weight=0.1)
+model = dict(distillers=[
+    dict(type='KD', temperature=4.0, weight=0.9),
+    dict(type='SinKD', temperature=2.0, eps=0.1, n_iters=20, weight=0.001),
+])

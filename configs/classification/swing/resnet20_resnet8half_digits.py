@@ -1,0 +1,12 @@
+"""Swing distillation on scikit-learn's handwritten digits.
+
+    python tools/train.py configs/classification/swing/resnet20_resnet8half_digits.py
+
+Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+Digits have no private samples: the teacher's confidence in the label stands for a privacy score.
+"""
+_base_ = [
+    '../../_base_/datasets/digits.py', '../../_base_/schedules/digits.py',
+    '../../_base_/pairs/resnet20_resnet8half_digits.py', '../../_base_/runtime.py',
+]
+model = dict(distillers=[dict(type='Swing', privacy='membership', t_min=1.0, t_max=4.0, weight=1.0)])

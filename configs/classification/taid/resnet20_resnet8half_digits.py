@@ -1,0 +1,11 @@
+"""TAID on scikit-learn's handwritten digits.
+
+    python tools/train.py configs/classification/taid/resnet20_resnet8half_digits.py
+
+Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+"""
+_base_ = [
+    '../../_base_/datasets/digits.py', '../../_base_/schedules/digits.py',
+    '../../_base_/pairs/resnet20_resnet8half_digits.py', '../../_base_/runtime.py',
+]
+model = dict(distillers=[dict(type='TAID', t_start=0.4, t_end=1.0, alpha=5e-4, beta=0.99, weight=1.0)])

@@ -1,0 +1,12 @@
+"""TopKD on scikit-learn's handwritten digits.
+
+    python tools/train.py configs/classification/topkd/resnet20_resnet8half_digits.py
+
+Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+k 3, since k = 5 needs more than 10 classes.
+"""
+_base_ = [
+    '../../_base_/datasets/digits.py', '../../_base_/schedules/digits.py',
+    '../../_base_/pairs/resnet20_resnet8half_digits.py', '../../_base_/runtime.py',
+]
+model = dict(distillers=[dict(type='TopKD', k=3, weight=1.0)])

@@ -1,0 +1,12 @@
+"""WTTM on scikit-learn's handwritten digits.
+
+    python tools/train.py configs/classification/ttm/resnet20_resnet8half_digits_wttm.py
+
+Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+The weight is ours: the paper's depend on the number of classes.
+"""
+_base_ = [
+    '../../_base_/datasets/digits.py', '../../_base_/schedules/digits.py',
+    '../../_base_/pairs/resnet20_resnet8half_digits.py', '../../_base_/runtime.py',
+]
+model = dict(distillers=[dict(type='TTM', weighted=True, gamma=0.2, weight=2.0)])

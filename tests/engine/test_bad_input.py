@@ -1,0 +1,103 @@
+"""Mistakes that users make get one sentence, before the first step where that is possible."""
+import pytest
+import torch
+
+from tests.conftest import TINY
+from zoo.engine import OptimWrapper, Runner
+from zoo.engine.launch import default_work_dir, prepare_config, train
+from zoo.registry import DISTILLERS, MODELS, UnknownNameError
+from zoo.tasks import Distillation, NonFiniteLossError
+
+
+def build(**options):
+    return Distillation(**{**dict(student=dict(TINY), task=dict(type='Classification', num_classes=10, input_shape=(3, 8, 8)),
+                                  data_preprocessor=dict(type='BatchPreprocessor')), **options})
+
+
+def test_unknown_names_suggest_near_ones():
+    with pytest.raises(UnknownNameError, match='resnet20'):
+        MODELS.build(dict(type='resnet_20'))
+    with pytest.raises(UnknownNameError, match='DKD'):
+        DISTILLERS.build(dict(type='dkdd'))
+    with pytest.raises(ValueError, match="Unknown option of KD 'temprature'. Did you mean temperature"):
+        DISTILLERS.build(dict(type='KD', temprature=4))
+
+
+def test_teacher_without_weights_is_refused():
+    with pytest.raises(ValueError, match='random weights: set model.teacher.checkpoint'):
+        build(teacher=dict(TINY), distillers=[dict(type='KD')])
+
+
+def test_distillers_without_teacher_are_refused():
+    with pytest.raises(ValueError, match='model.teacher is None'):
+        build(distillers=[dict(type='KD')])
+
+
+def test_missing_teacher_says_how_to_train_it():
+    path = 'work_dirs/classification/vanilla/resnet20_digits/student.safetensors'
+    with pytest.raises(FileNotFoundError, match='python tools/train.py configs/classification/vanilla/resnet20_digits.py'):
+        build(teacher=dict(TINY, checkpoint=path), distillers=[dict(type='KD')])
+
+
+def test_other_classes_say_both_numbers():
+    with pytest.raises(ValueError, match='teacher has 7 classes and the student 10'):
+        build(teacher=dict(TINY, num_classes=7, untrained=True), distillers=[dict(type='KD')])
+    with pytest.raises(ValueError, match='student has 7 outputs and the task 10 classes'):
+        build(student=dict(TINY, num_classes=7))
+
+
+def test_unknown_tap_lists_near_ones():
+    with pytest.raises(UnknownNameError, match='layer2'):
+        build(teacher=dict(TINY, untrained=True), distillers=[dict(type='FitNets', student_layer='layr2')])
+
+
+def test_missing_view_is_said(tiny):
+    with pytest.raises(ValueError, match="reads the view 'strong'"):
+        Runner.from_cfg(tiny(distillers=[dict(type='CRLD')])).train()
+
+
+def test_fp16_needs_cuda():
+    if torch.cuda.is_available():
+        pytest.skip('has CUDA')
+    with pytest.raises(ValueError, match='fp16 needs a CUDA GPU.*bf16'):
+        OptimWrapper(torch.optim.SGD(torch.nn.Linear(2, 2).parameters(), lr=0.1), amp='fp16')
+
+
+def test_non_finite_loss_names_step_term_and_checkpoint(tiny):
+    """The first epoch's checkpoint survives; the weights were not touched by the broken step."""
+    cfg = tiny(distillers=[dict(type='KD', weight=dict(start=0.0, end=1e300, begin=0.5))], epochs=2)
+    cfg.optim_wrapper.optimizer.lr = 1e-3
+    with pytest.raises(NonFiniteLossError) as error:
+        train(cfg)
+    message = str(error.value)
+    assert 'epoch 2, iteration' in message and 'kd = inf' in message and 'epoch_1.pth' in message
+    assert torch.load(f'{cfg.work_dir}/epoch_1.pth', weights_only=True)['meta']['epoch'] == 1
+
+
+def test_unknown_config_suggests_near_ones():
+    with pytest.raises(FileNotFoundError, match='kd/resnet20_resnet8half_digits.py'):
+        prepare_config('configs/classification/kd/resnet20_resnet8_digits.py')
+
+
+def test_work_dirs_follow_the_config_tree():
+    assert default_work_dir('configs/classification/kd/a_b_c.py') == 'work_dirs/classification/kd/a_b_c'
+
+
+def test_unlabelled_data(tiny):
+    cfg = tiny(distillers=[dict(type='KD')], epochs=1)
+    cfg.train_dataloader.dataset.labelled = False
+    with pytest.raises(ValueError, match='task.loss_weight=0'):
+        train(cfg)
+    cfg.model.task.loss_weight = 0
+    assert train(cfg)['last']['top1'] >= 0
+    cfg.model.distillers = [dict(type='DKD')]
+    with pytest.raises(ValueError, match='labels'):
+        train(cfg)
+
+
+def test_empty_student_is_refused(tiny):
+    cfg = tiny(epochs=1)
+    runner = Runner.from_cfg(cfg)
+    runner.bare_model.student.requires_grad_(False)
+    with pytest.raises(ValueError, match='Nothing to train'):
+        runner.train()
