@@ -7,6 +7,8 @@
 Alternately in one process on the same tensors; the ratio is the median over rounds, with the quartiles.
 """
 import argparse
+import contextlib
+import io
 import os
 import sys
 from pathlib import Path
@@ -39,13 +41,9 @@ def main() -> int:
         print('\nstep: zoo (Runner, hooks, taps) / bare loop')
         for pair in args.pairs:
             for method in args.methods:
-                sys.stdout = open(os.devnull, 'w')  # the run's own progress lines
-                try:
+                with contextlib.redirect_stdout(io.StringIO()):  # the run's own progress lines
                     speed = measure_step(*pair.split('_', 1), method, batch_size=args.batch_size, block=args.block,
                                          rounds=args.rounds, amp=args.amp)
-                finally:
-                    sys.stdout.close()
-                    sys.stdout = sys.__stdout__
                 low, high = speed.spread
                 steps = args.block / (sum(speed.zoo) / len(speed.zoo))
                 print(f'  {pair:22s} {method:4s} ratio {speed.ratio:.3f}  (quartiles {low:.3f} to {high:.3f}, '

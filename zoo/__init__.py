@@ -6,9 +6,15 @@ import importlib
 
 __version__ = '0.1.0'
 
-_ROOMS = ('connectors', 'data', 'distillers', 'engine', 'metrics', 'models', 'registry', 'tables', 'taps', 'tasks')
+_ROOMS = ('connectors', 'data', 'distillers', 'engine', 'hub', 'metrics', 'models', 'registry', 'tables', 'taps', 'tasks')
 
-__all__ = ['__version__', *_ROOMS]
+__all__ = ['__version__', 'load', *_ROOMS]
+
+
+def load(name: str, pretrained: bool = True):
+    """A released network by name, in eval mode; see :func:`zoo.hub.load`."""
+    from zoo.hub import load as load_by_name
+    return load_by_name(name, pretrained)
 
 
 def __getattr__(name: str):

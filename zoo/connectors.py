@@ -46,7 +46,8 @@ class Connector(nn.Module):
         super().__init__()
         for shape in (student_shape, teacher_shape):
             if len(shape) not in (2, 3, 4):
-                raise ValueError(f'A connector joins maps (N, C, H, W), tokens (N, L, D) or vectors (N, D), not {tuple(shape)}.')
+                raise ValueError('A connector joins maps (N, C, H, W), tokens (N, L, D) or vectors (N, D), '
+                                 f'not {tuple(shape)}.')
         self.student_shape, self.teacher_shape = tuple(student_shape), tuple(teacher_shape)
         self.student_prefix = prefix_tokens(student_shape[1]) if len(student_shape) == 3 else 0
         self.teacher_prefix = prefix_tokens(teacher_shape[1]) if len(teacher_shape) == 3 else 0

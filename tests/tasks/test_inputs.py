@@ -32,7 +32,8 @@ def test_size_and_silence():
 def test_timm_teacher_gets_its_own_input():
     """The teacher's logits are those of resized, renormalised images; the student's are not touched."""
     model = Distillation(
-        student=dict(TINY), teacher=dict(type='TimmModel', model_name='test_resnet', num_classes=10, untrained=True, input='own'),
+        student=dict(TINY),
+        teacher=dict(type='TimmModel', model_name='test_resnet', num_classes=10, untrained=True, input='own'),
         distillers=[dict(type='KD')], task=dict(type='Classification', num_classes=10, input_shape=(3, 8, 8)),
         data_preprocessor=dict(type='BatchPreprocessor', mean=(0.1,) * 3, std=(0.4,) * 3)).eval()
     height = model.teacher.input_size[-1]

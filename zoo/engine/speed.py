@@ -162,7 +162,7 @@ def measure_step(teacher: str, student: str, method: str, *, batch_size: int = 6
                        distillers=[copy.deepcopy(distiller)],
                        task=dict(type='Classification', num_classes=100, input_shape=(3, size, size), loss_weight=ce_weight),
                        data_preprocessor=dict(type='BatchPreprocessor')),
-            train_dataloader=dict(), train_cfg=dict(type='EpochLoop', max_epochs=1),
+            train_dataloader={}, train_cfg=dict(type='EpochLoop', max_epochs=1),
             optim_wrapper=dict(type='OptimWrapper', constructor='OptimWrapperConstructor', amp=amp,
                                optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=5e-4)),
             param_scheduler=[dict(type='MultiStepLR', milestones=[150], by_epoch=True)],

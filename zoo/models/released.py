@@ -37,6 +37,7 @@ def save_released(net: nn.Module, path: str | os.PathLike, *, preprocess: dict |
     partial = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:
         save_file({k: v.clone().contiguous() for k, v in state.items()}, partial, metadata=metadata)
+        partial.chmod(0o644)  # safetensors writes for the owner alone
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
