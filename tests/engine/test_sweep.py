@@ -4,8 +4,6 @@ import json
 import os
 import runpy
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -157,11 +155,18 @@ def test_base_is_checked(tmp_path):
 @pytest.mark.parametrize('path', sorted(BASE.parent.glob('*.py')), ids=lambda p: p.stem)
 def test_shipped_bases(path):
     config = sweep.load_base(path)
-    assert config.dataset_name and config.model.teacher.checkpoint.startswith('work_dirs/classification/vanilla/')
+    assert config.dataset_name and config.model.teacher.checkpoint.startswith(('work_dirs/classification/vanilla/', 'zoo://'))
+
+
+def test_teacher_of_the_zoo_is_part_of_the_fingerprint():
+    base = sweep.load_base(BASE)
+    assert sweep.weights_of(base.model.teacher).is_file()
+    assert sweep.weights_of(dict(type='resnet20')) is None
 
 
 def test_teacher_without_weights_is_told_before_anything_runs(tmp_path):
-    base = sweep.load_base(BASE, options={'model.teacher.checkpoint': 'work_dirs/classification/vanilla/no/student.safetensors'})
+    missing = 'work_dirs/classification/vanilla/no/student.safetensors'
+    base = sweep.load_base(BASE, options={'model.teacher.checkpoint': missing})
     with pytest.raises(FileNotFoundError, match='Train it first: python tools/train.py configs/classification/vanilla/no.py'):
         sweep.measure_teacher(base, tmp_path)
 
@@ -351,7 +356,7 @@ def test_nothing_finished_is_not_filed(base, tmp_path):
 @pytest.mark.parametrize('slug', ['reverse_kl', 'kd', 'mlkd', 'none'])
 def test_papers(slug):
     text, year = sweep_table.paper_of(slug)
-    assert (year is None) == (slug == 'none') and (year is None or str(year) in text) and 'arXiv:' != text[-6:]
+    assert (year is None) == (slug == 'none') and (year is None or str(year) in text) and not text.endswith('arXiv:')
 
 
 # ---- the tool
@@ -363,22 +368,23 @@ def test_tool_tells_what_is_wrong(capsys):
 
 
 @pytest.mark.slow
-def test_sweep_of_two_methods(base, tmp_path):
+def test_sweep_of_two_methods(base, tmp_path, monkeypatch, capsys):
     out = tmp_path / 'out'
-    command = [sys.executable, str(ROOT / 'tools' / 'sweep.py'), str(BASE), '--methods', 'none', 'kd', '--seeds', '0', '1',
-               '--epochs', '1', '--out', str(out), '--processes', '2', '--cfg-options',
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    main = runpy.run_path(str(ROOT / 'tools' / 'sweep.py'))['main']
+    command = [str(BASE), '--methods', 'none', 'kd', '--seeds', '0', '1', '--epochs', '1', '--out', str(out),
+               '--processes', '2', '--cfg-options',
                f'model.teacher.checkpoint={tmp_path / "teacher.pth"}', 'model.teacher.type=CifarResNet',
                'model.teacher.depth=8', 'model.teacher.widths=(4,4,8,8)', 'model.student.widths=(4,4,8,8)',
                'train_dataloader.dataset.subset=64', 'train_dataloader.dataset.size=8', 'val_dataloader.dataset.size=8',
                'test_dataloader.dataset.size=8', 'task.input_shape=(3,8,8)']
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    first = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
-    assert first.returncode == 0, first.stderr
+    assert main(command) == 0, capsys.readouterr().err
     rows = {r['method']: r for r in csv.DictReader((out / 'table.csv').open())}
     assert rows['kd']['n'] == rows['none']['n'] == '2' and rows['kd']['pairs'] == '2'
     assert 0 <= float(rows['none']['agreement']) <= 100  # measured after training, since it has no teacher
     assert {r['metric'] for r in json.loads((out / 'results.json').read_text())['results']} >= {'top1', 'agreement'}
     before = {p: p.stat().st_mtime_ns for p in out.rglob('record.json')}
-    again = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
-    assert '4 of 4 runs are finished already' in again.stdout
+    capsys.readouterr()
+    assert main(command) == 0
+    assert '4 of 4 runs are finished already' in capsys.readouterr().out
     assert before == {p: p.stat().st_mtime_ns for p in out.rglob('record.json')} and len(before) == 4

@@ -23,9 +23,11 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'classification'
 TEACHER = CONFIGS / 'vanilla' / 'resnet20_digits.py'
 ALONE = CONFIGS / 'vanilla' / 'resnet8half_digits.py'
 DISTILLED = CONFIGS / 'kd' / 'resnet20_resnet8half_digits.py'
-#: images, batch and learning rate of the students. The rate is one at which the student alone is good, not the distilled one:
-#: KD's term is larger than cross-entropy, and at a small rate in few steps it wins by that alone.
-IMAGES, BATCH_SIZE, LEARNING_RATE = 100, 32, 0.1
+#: Images, epochs, batch and learning rate of the students. The rate is the one of 0.05, 0.1, 0.2 and 0.4 at which the student
+#: alone did best, which favours it: it had 86.8, 87.8, 89.4 and 89.1 % where the distilled one had 93.0, 92.9, 92.6 and 87.1 %
+#: (means of 3, 6, 6 and 3 seeds). At small rates in few steps distillation wins by more, but partly because KD's term is
+#: larger than cross-entropy, which acts as a larger rate. With 50 images (batch 16) it lost at 0.1 and 0.2.
+IMAGES, EPOCHS, BATCH_SIZE, LEARNING_RATE = 100, 40, 32, 0.2
 NAMES = {'teacher': 'teacher', 'alone': 'student alone', 'distilled': 'student distilled'}
 
 
@@ -34,8 +36,8 @@ def _config(path: Path, work_dir: Path, epochs: int, seed: int, options: dict | 
     return prepare_config(config, work_dir=str(work_dir), seed=seed, options=options)
 
 
-def run_demo(out: str | Path = 'work_dirs/demo', *, seeds: Sequence[int] = (0, 1, 2), teacher_epochs: int = 8,
-             epochs: int = 40, images: int = IMAGES, options: dict | None = None,
+def run_demo(out: str | Path = 'work_dirs/demo', *, seeds: Sequence[int] = (0, 1, 2, 3, 4), teacher_epochs: int = 8,
+             epochs: int = EPOCHS, images: int = IMAGES, options: dict | None = None,
              say: Callable[[str], None] = print) -> dict:
     """Train the teacher, then for each seed the student alone and the student distilled.
 
@@ -69,7 +71,7 @@ def run_demo(out: str | Path = 'work_dirs/demo', *, seeds: Sequence[int] = (0, 1
             with contextlib.redirect_stdout(file):
                 return action(*arguments)
 
-        say(f'1. The teacher learns the digits, {teacher_epochs} epochs ... (all output: {log})')
+        say(f'1. The teacher learns the digits from all images, {teacher_epochs} epochs ... (all output: {log})')
         teacher = quietly(train, _config(TEACHER, out / 'teacher', teacher_epochs, 0, options))
         say(f'   top-1 {teacher["last"]["top1"]:.2f} %, {teacher["student_parameters"]:,} parameters, '
             f'{teacher["train_seconds"]:.0f} s')
@@ -138,6 +140,9 @@ def demo_text(result: dict, rows: list[dict[str, str]]) -> str:
     table = '\n'.join(['| ' + ' | '.join(columns) + ' |', '|' + ' --- |' * len(columns),
                        *('| ' + ' | '.join(row.values()) + ' |' for row in rows)])
     kd = ', '.join(f'{k} {v}' for k, v in result['distilled'][0]['distillers'][0].items() if k != 'type')
+    # measured at this budget only, see LEARNING_RATE
+    tuned = ' The rate is, of four, the one at which the student alone did best.' \
+        if (alone['train_images'], alone['epochs'], alone['batch_size']) == (IMAGES, EPOCHS, BATCH_SIZE) else ''
     return f"""# Demo: one student, alone and distilled
 
 {verdict(result)}
@@ -146,9 +151,12 @@ def demo_text(result: dict, rows: list[dict[str, str]]) -> str:
 
 Data: scikit-learn's digits. The teacher learned from {teacher['train_images']:,} labelled images; each student sees
 {alone['train_images']} of them, the same ones, with their labels. There are 360 test images (one is 0.28 points).
+
 Both students have the same architecture, seeds ({seeds}), batches of {alone['batch_size']}, learning rate and
-{alone['epochs']} epochs. The only difference is the loss: cross-entropy with the labels, or 0.1 of it plus KD ({kd})
-under the teacher's outputs. So what the distilled student has more is what the teacher knows of images that it never saw.
+{alone['epochs']} epochs.{tuned} The only difference is the loss: cross-entropy with the labels, or 0.1 of it plus KD
+({kd}) under the teacher's outputs on the same images. Through these the distilled student learns,
+at second hand, from the images that only the teacher saw.
+
 {'± is the standard deviation over the seeds; the' if several else 'The'} teacher was trained once, with seed
 {teacher['seed']}. The last epoch is the number; the best one is chosen on the test images and so too high.
 
@@ -169,6 +177,6 @@ def write_demo(result: dict, out: str | Path) -> list[dict[str, str]]:
     rows = demo_rows(result)
     (out / 'table.md').write_text(demo_text(result, rows), encoding='utf-8')
     plot_curves({NAMES[key]: [r['scores'] for r in ([result[key]] if key == 'teacher' else result[key])]
-                 for key in NAMES}, out / 'curves.png', reference=NAMES['teacher'],
+                 for key in NAMES}, out / 'curves.png', reference=NAMES['teacher'], zoom=25.0,
                 title=f'Handwritten digits: one student on {result["alone"][0]["train_images"]} images, alone and distilled')
     return rows

@@ -1,5 +1,6 @@
 """From a config file to a finished run."""
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.table import Table
 
@@ -52,6 +54,7 @@ def prepare_config(config: str | os.PathLike | Config, *, work_dir: str | None =
         for folder in (str(path.resolve().parent), os.getcwd()):
             if folder not in sys.path:
                 sys.path.insert(0, folder)
+        MMLogger.get_current_instance().setLevel(logging.WARNING)  # else a line for each environment variable that is read
         config = Config.fromfile(path)
     if options:
         config.merge_from_dict(options)

@@ -30,7 +30,8 @@ def _save(figure, path: str | os.PathLike) -> Path:
 
 
 def plot_curves(curves: Mapping[str, Sequence[Sequence[dict]]], path: str | os.PathLike, *, metric: str = 'top1',
-                ylabel: str = 'test accuracy (%)', title: str = '', reference: str | None = None) -> Path:
+                ylabel: str = 'test accuracy (%)', title: str = '', reference: str | None = None,
+                zoom: float | None = None) -> Path:
     """A score after each epoch: one line a network, the mean of its runs, in a band from the worst to the best run.
 
     Args:
@@ -38,7 +39,9 @@ def plot_curves(curves: Mapping[str, Sequence[Sequence[dict]]], path: str | os.P
         path: of the PNG.
         metric: which score.
         ylabel, title: texts.
-        reference: the name of a curve drawn dashed and grey, such as the teacher's.
+        reference: the name of a curve drawn dashed and grey, such as the teacher's; its last value is drawn on.
+        zoom: the axis begins this far below the worst run's last value, so that the ends of the curves can be told apart;
+            None shows all of them.
 
     Returns:
         The path.
@@ -49,6 +52,8 @@ def plot_curves(curves: Mapping[str, Sequence[Sequence[dict]]], path: str | os.P
     if not any(metric in score for runs in curves.values() for scores in runs for score in scores):
         raise ValueError(f'No run has a score {metric!r}, so there is nothing to draw.')
     figure, axes = _new_figure(7.0, 4.2)
+    end = max(score['epoch'] for runs in curves.values() for scores in runs for score in scores)
+    lasts = []
     colours = iter(COLOURS * (1 + len(curves) // len(COLOURS)))
     for name, runs in curves.items():
         by_epoch: dict[int, list[float]] = {}
@@ -60,17 +65,23 @@ def plot_curves(curves: Mapping[str, Sequence[Sequence[dict]]], path: str | os.P
         if not epochs:
             continue
         mean = [float(np.mean(by_epoch[e])) for e in epochs]
+        lasts += by_epoch[epochs[-1]]
         plain = name == reference
         colour = NEUTRAL if plain else next(colours)
         axes.plot(epochs, mean, color=colour, linestyle='--' if plain else '-', marker='o', markersize=4,
                   linewidth=1.5 if plain else 2, label=f'{name}: {mean[-1]:.1f}')
+        if plain and epochs[-1] < end:
+            axes.plot([epochs[-1], end], [mean[-1]] * 2, color=colour, linestyle=':', linewidth=1)
         if len(runs) > 1:
             axes.fill_between(epochs, [min(by_epoch[e]) for e in epochs], [max(by_epoch[e]) for e in epochs],
                               color=colour, alpha=0.15, linewidth=0)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(xlabel='epoch', ylabel=ylabel, title=title)
+    if zoom is not None:
+        axes.set_ylim(bottom=max(min(lasts) - zoom, axes.get_ylim()[0]))
     axes.grid(color='#dddddd', linewidth=0.7)
-    axes.legend(title='last epoch', frameon=False, loc='lower right')
+    banded = any(len(runs) > 1 for runs in curves.values())
+    axes.legend(title='last epoch' + (' (band: worst to best run)' if banded else ''), frameon=False, loc='lower right')
     return _save(figure, path)
 
 

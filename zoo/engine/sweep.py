@@ -238,9 +238,12 @@ def load_base(path: str | os.PathLike, *, epochs: int | None = None, options: di
 # ---- runs
 
 def weights_of(network: dict) -> Path | None:
-    """The file of a network's weights, or None."""
+    """The file of a network's weights, also of those that come with the zoo (``zoo://name``), or None."""
     path = network.get('checkpoint')
     path = path.get('path') if isinstance(path, dict) else path
+    if str(path).startswith('zoo://'):
+        from zoo.hub import checkpoint_path
+        return Path(checkpoint_path(str(path).removeprefix('zoo://')))
     return Path(path) if path and Path(path).is_file() else None
 
 
@@ -501,11 +504,10 @@ def measure_agreement(base: Config, job: Job) -> float | None:
     """How often the student alone and the teacher choose the same class on the test set, in percent; kept with the run."""
     path = job.work_dir / 'agreement.json'
     known = _read(path)
-    teacher = weights_of(base.model.teacher)
     key = hashlib.sha256((job.fingerprint + fingerprint(base, 0)).encode()).hexdigest()[:16]
     if known.get('fingerprint') == key:
         return known['agreement']
-    if teacher is None and not base.model.teacher.get('pretrained'):
+    if not any(base.model.teacher.get(k) for k in ('checkpoint', 'pretrained', 'weights')):
         return None  # an untrained teacher is another one in every process
     config = prepare_config(_for_test(base), work_dir=str(job.work_dir / 'agreement'), seed=job.seed)
     agreement = test(config, str(job.work_dir / 'student.safetensors')).get('agreement')

@@ -186,6 +186,8 @@ def to_markdown(rows: Sequence[dict], facts: dict, errors: dict[str, dict[int, s
         f'{facts["amp"]}; seeds {", ".join(map(str, facts["seeds"]))}.',
         '- One recipe for all: from a method\'s own config come its losses, their weights and the views they read; not its '
         f'learning rate, batch or epochs, and nothing was tuned for this pair. {scaled}',
+        '- Losses differ in size, and with one learning rate for all a larger loss takes larger steps: in a short run a part '
+        'of a difference can come from that alone. Compare sweeps at several learning rates before crediting a method.',
         '- The last epoch is the number. The best epoch is chosen on the test images, and so too high. ± is the sample '
         f'standard deviation over the seeds{"" if counts == [len(facts["seeds"])] else " that finished (n)"}.',
         f'- `{NONE}` is the student alone, on labels. Δ: the mean of the differences to it, seed by seed; {BELOW} marks '

@@ -2,7 +2,7 @@
 
     python tools/sweep.py configs/classification/sweep/resnet20_resnet8half_digits.py --methods none kd dkd --seeds 0 1 2
 
-The teacher: python tools/train.py configs/classification/vanilla/resnet20_digits.py
+The teacher comes with the zoo.
 """
 _base_ = [
     '../../_base_/datasets/digits.py', '../../_base_/schedules/digits.py',

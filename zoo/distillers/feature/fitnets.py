@@ -82,7 +82,8 @@ class FitNets(Distiller):
     Joint form (``stage_one_epochs=0``, all later code bases): the hint beside the task loss from the first step; the
     usual outer weight is 100. Two-stage form (paper): up to and including epoch ``stage_one_epochs`` the hint alone
     is learnt, and the layers above it stay as they are; afterwards the hint is dropped and the student learns from the
-    labels and ``lambda`` times the cross-entropy with the teacher's tempered distribution, ``lambda`` falling linearly over the epochs from ``kd_weight_start`` to ``kd_weight_end``. The outer weight multiplies both stages:
+    labels and ``lambda`` times the cross-entropy with the teacher's tempered distribution, ``lambda`` falling linearly
+    over the epochs from ``kd_weight_start`` to ``kd_weight_end``. The outer weight multiplies both stages:
     leave it at 1 and set ``hint_weight``. Other distillers beside it are not held back in the first stage. With several
     processes the first stage needs ``find_unused_parameters=True``.
 
