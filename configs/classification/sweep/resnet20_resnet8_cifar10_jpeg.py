@@ -7,7 +7,7 @@ The teacher: python tools/train.py configs/classification/vanilla/resnet20_optio
 _base_ = ['../../_base_/datasets/cifar10_jpeg.py', '../../_base_/runtime.py']
 train_dataloader = dict(dataset=dict(subset=10000))
 train_cfg = dict(type='EpochLoop', max_epochs=5)
-optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4))
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4))
 param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=True, begin=0, end=5, T_max=5, convert_to_iter_based=True)]
 model = dict(
     type='Distillation',
