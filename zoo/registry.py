@@ -49,7 +49,8 @@ class Registry(root.Registry):
     def get(self, key: str):
         found = super().get(key)
         if found is None:
-            raise UnknownNameError(unknown(self.name, key, self.names()))
+            inherited = self.parent.module_dict if self.parent is not None else ()
+            raise UnknownNameError(unknown(self.name, key, [*self.names(), *inherited]))
         return found
 
     def build(self, cfg, *args, **kwargs):

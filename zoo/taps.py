@@ -145,7 +145,7 @@ class TapReader:
         try:
             for name, points in hooked.items():
                 for position, (path, side, index) in enumerate(points):
-                    handles.append(self._hook(path, side, index, values, name, position if len(points) > 1 else None))
+                    handles.append(self._hook(path, side, index, values, name, position if name in LISTS else None))
             if self.named_taps and own:
                 roots = tuple(dict.fromkeys(LISTS.get(n.split('.')[0], n.split('.')[0]) for n in own))
                 taps = self.module.forward_taps(images, names=roots)
@@ -159,22 +159,22 @@ class TapReader:
             for handle in handles:
                 handle.remove()
         for name, points in hooked.items():
-            missing = name not in values or (len(points) > 1 and len(values[name]) != len(points))
-            if missing:
+            if name not in values or (name in LISTS and len(values[name]) != len(points)):
                 raise UnknownNameError(f'Tap {name!r} was not reached in the forward pass of '
                                        f'{type(self.module).__name__}.')
-            if len(points) > 1:
+            if name in LISTS:
                 values[name] = [values[name][i] for i in range(len(points))]
         return Taps(values, run=self)
 
-    def shapes(self, names: Iterable[str], example: Tensor) -> dict[str, Any]:
+    def shapes(self, names: Iterable[str], example: Tensor, run: Callable | None = None) -> dict[str, Any]:
         """Shapes of taps by a dry run in eval mode without gradient: ``torch.Size``, or a list of them.
 
-        Views are ignored (``logits@strong`` has the shape of ``logits``). The network is left as it was found.
+        Views are ignored (``logits@strong`` has the shape of ``logits``). The network is left as it was found. ``run`` is
+        called in place of this reader, by a task that runs networks in its own way.
         """
         names = tuple(names)
         with self._measuring():
-            taps = self(example, [split_view(name)[0] for name in names])
+            taps = (run or self)(example, [split_view(name)[0] for name in names])
 
         def measure(value):
             if isinstance(value, (list, tuple)):

@@ -99,12 +99,17 @@ class Shapes:
         num_classes: of the task, or None where it has none.
         student_net, teacher_net: the networks, for the few methods that read a layer's weights
             (``teacher_net.classifier``); see :class:`zoo.taps.TapReader`.
+        image_shape: ``(C, H, W)`` of the student's images.
+        adapt_input: for a method with further networks: ``adapt_input(network, wanted)`` makes what turns the student's
+            images into theirs (or None), ``wanted`` as in ``model.teacher.input``.
     """
     student: dict[str, Shape]
     teacher: dict[str, Shape]
     num_classes: int | None = None
     student_net: Any = None
     teacher_net: Any = None
+    image_shape: tuple[int, int, int] | None = None
+    adapt_input: Any = None
 
 
 class TrainingSet(Protocol):

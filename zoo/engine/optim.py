@@ -142,11 +142,7 @@ class OptimWrapperConstructor(DefaultOptimWrapperConstructor):
         model = getattr(model, 'module', model)
         cfg = dict(self.optimizer_cfg)
         student = getattr(model, 'student', model)
-        if self.paramwise_cfg:
-            groups: list[dict] = []
-            self.add_params(groups, student, prefix='student')
-        else:
-            groups = [dict(params=[p for p in student.parameters() if p.requires_grad])]
+        groups = self.student_groups(student, cfg)
         for _, group in (model.param_groups() if hasattr(model, 'param_groups') else ()):
             group = dict(group)
             lr_mult, decay_mult = group.pop('lr_mult', None), group.pop('decay_mult', None)
@@ -160,3 +156,11 @@ class OptimWrapperConstructor(DefaultOptimWrapperConstructor):
         optimizer = OPTIMIZERS.build(dict(cfg, params=[g for g in groups if g['params']]))
         return OPTIM_WRAPPERS.build(dict({'type': 'OptimWrapper'}, **self.optim_wrapper_cfg),
                                     default_args=dict(optimizer=optimizer))
+
+    def student_groups(self, student: nn.Module, cfg: dict) -> list[dict]:
+        """The student's optimiser groups; ``cfg`` is the optimiser's."""
+        if not self.paramwise_cfg:
+            return [dict(params=[p for p in student.parameters() if p.requires_grad])]
+        groups: list[dict] = []
+        self.add_params(groups, student, prefix='student')
+        return groups

@@ -24,10 +24,11 @@ from zoo.metrics.leakage import (
     reidentification_ratio,
     shuffle_tail_ratio,
 )
+from zoo.metrics.reconstruction import ReconstructionMetric
 from zoo.metrics.similarity import linear_cka, minibatch_cka, preact_cka, unbiased_hsic
 
 __all__ = [
-    'ClassificationMetric', 'accuracy', 'agreement', 'attack_success_rate', 'aurc', 'calibration_error',
+    'ClassificationMetric', 'ReconstructionMetric', 'accuracy', 'agreement', 'attack_success_rate', 'aurc', 'calibration_error',
     'center_shape', 'contamination_rate', 'dho_predict', 'dho_search', 'ece', 'ensemble_logits',
     'expected_calibration_error', 'feature_statistics', 'frechet_distance', 'knowledge_point_metrics',
     'leakage_transfer', 'linear_cka', 'minibatch_cka', 'negative_log_likelihood', 'pixel_entropy', 'preact_cka',

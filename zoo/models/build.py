@@ -67,7 +67,7 @@ def _checkpoint_arguments(checkpoint: Any) -> tuple[Any, dict]:
     options = dict(checkpoint)
     if 'path' not in options:
         raise ValueError(f'checkpoint needs path (a file, an address or zoo://...); it has {", ".join(options)}.')
-    known = ('path', 'key', 'prefix', 'rename', 'strict', 'trust_pickle')
+    known = ('path', 'key', 'prefix', 'rename', 'strict', 'fresh', 'trust_pickle')
     strange = [k for k in options if k not in known]
     if strange:
         raise ValueError(f'checkpoint does not know {", ".join(strange)}; it takes {", ".join(known)}.')

@@ -23,10 +23,17 @@ OUTER_KEYS = ('state_dict', 'model', 'model_state', 'model_state_dict', 'net', '
               'ema', 'student', 'weights', 'params', 'module')
 SHARED_PREFIXES = ('module.', '_orig_mod.', 'student.')
 
-# Key renaming by name, for repositories whose networks are ours under other keys: (regex, replacement) in order.
-CONVERTERS: dict[str, tuple[tuple[str, str], ...]] = {
+# Key renaming by name, for repositories whose networks are ours under other keys: (regex, replacement) in order; None in
+# place of a replacement leaves out the keys that the regex finds.
+CONVERTERS: dict[str, tuple[tuple[str, str | None], ...]] = {
     # akamaster/pytorch_resnet_cifar10@d5489e8: our CifarResNet(shortcut='A')
     'pytorch_resnet_cifar10': ((r'^linear\.', 'fc.'),),
+    # facebookresearch/mae@efb2a80 and UCSC-VLAA/DMAE@a0f4959, whose keys are those of zoo.models.MaskedAutoencoder (which
+    # needs no converter): the encoder alone, for a timm ViT or a MaskedAutoencoder without decoder
+    'mae_encoder': ((r'^(decoder_|mask_token$)', None),),
+    # the same for a classifier on the mean of the patches, whose own fc_norm takes the place of norm: load with
+    # fresh=('head', 'fc_norm')
+    'mae_mean_pool': ((r'^(decoder_|mask_token$|norm\.)', None),),
 }
 CONVERTERS['akamaster'] = CONVERTERS['pytorch_resnet_cifar10']
 
@@ -55,8 +62,8 @@ class LoadReport:
 
 
 def load_checkpoint(model: nn.Module, source: 'str | Path | Mapping', *, key: str | None = None,
-                    prefix: str | None = None, rename: 'str | Iterable[tuple[str, str]] | None' = None,
-                    strict: bool = True, trust_pickle: bool = False) -> LoadReport:
+                    prefix: str | None = None, rename: 'str | Iterable[tuple[str, str | None]] | None' = None,
+                    strict: bool = True, fresh: Iterable[str] = (), trust_pickle: bool = False) -> LoadReport:
     """Copy weights into ``model``.
 
     Args:
@@ -66,9 +73,12 @@ def load_checkpoint(model: nn.Module, source: 'str | Path | Mapping', *, key: st
         key: where the state dict lies in the file (``'a.b'`` for nested); None looks under the usual keys.
         prefix: only keys that begin so are taken, without it; None strips ``module.``, ``_orig_mod.`` and
             ``student.`` where all keys share them; ``''`` strips nothing.
-        rename: (regex, replacement) pairs applied to each key in turn with ``re.sub``, or a name in ``CONVERTERS``.
+        rename: (regex, replacement) pairs applied to each key in turn with ``re.sub`` (None as replacement leaves the keys
+            out that the regex finds), or a name in ``CONVERTERS``.
         strict: every key must fit; only ``num_batches_tracked``, which old files lack, may be missing. Otherwise what
             fits is loaded and the rest reported.
+        fresh: module paths of the network, such as ``('head',)``, that keep their initial weights whatever the file holds,
+            for fine-tuning; the rest is loaded as ``strict`` says.
         trust_pickle: open the file with Python's full pickle, which can run code; only for files of trusted authors.
 
     Returns:
@@ -83,6 +93,13 @@ def load_checkpoint(model: nn.Module, source: 'str | Path | Mapping', *, key: st
     name = '<mapping>' if isinstance(source, Mapping) else str(source)
     state = _rename(_strip(state, prefix, name), rename, name)
     wanted = model.state_dict()
+    fresh = tuple(fresh)
+    for part in fresh:
+        if not any(k.startswith(f'{part}.') for k in wanted):
+            raise UnknownNameError(unknown('part to keep fresh', part, {k.rpartition('.')[0] for k in wanted}))
+    kept = tuple(f'{part}.' for part in fresh)
+    wanted = {k: v for k, v in wanted.items() if not k.startswith(kept)} if kept else wanted
+    state = {k: v for k, v in state.items() if not k.startswith(kept)} if kept else state
     report = LoadReport(name)
     report.missing = [k for k in wanted if k not in state]
     report.unexpected = [k for k in state if k not in wanted]
@@ -261,7 +278,7 @@ def _strip(state: dict, prefix: str | None, name: str) -> dict:
     return kept
 
 
-def _rename(state: dict, rename: 'str | Iterable[tuple[str, str]] | None', name: str) -> dict:
+def _rename(state: dict, rename: 'str | Iterable[tuple[str, str | None]] | None', name: str) -> dict:
     if rename is None:
         return state
     if isinstance(rename, str):
@@ -271,13 +288,23 @@ def _rename(state: dict, rename: 'str | Iterable[tuple[str, str]] | None', name:
     pairs = [(re.compile(pattern), replacement) for pattern, replacement in rename]
     renamed = {}
     for old, value in state.items():
-        new = old
-        for pattern, replacement in pairs:
-            new = pattern.sub(replacement, new)
+        new = _converted(old, pairs)
+        if new is None:
+            continue
         if new in renamed:
             raise CheckpointError(f'rename gives two keys of {name} the name {new!r} (one was {old!r}).')
         renamed[new] = value
     return renamed
+
+
+def _converted(key: str, pairs: Iterable[tuple]) -> str | None:
+    """The key under its new name, or None where it is left out."""
+    for pattern, replacement in pairs:
+        if replacement is not None:
+            key = re.sub(pattern, replacement, key)
+        elif re.search(pattern, key):
+            return None
+    return key
 
 
 def _first_parts(state: Iterable[str], limit: int = 6) -> str:
@@ -320,12 +347,7 @@ def _hint(model: nn.Module, report: LoadReport, lacking: list[str], state: dict)
             return f' Most missing keys are there under {part!r}: load with prefix={part!r}.'
     if lacking and report.unexpected:
         for name, pairs in CONVERTERS.items():
-            converted = set()
-            for k in report.unexpected:
-                for pattern, replacement in pairs:
-                    k = re.sub(pattern, replacement, k)
-                converted.add(k)
-            if set(lacking) <= converted:
+            if set(lacking) <= {_converted(k, pairs) for k in report.unexpected}:
                 return f' The keys look like those of {name}: load with rename={name!r}.'
         return (f' The file\'s keys begin with {_first_parts(state)}; the network\'s with '
                 f'{_first_parts(model.state_dict())}. Is it the right network? Else prefix=... or rename=... may help.')

@@ -81,7 +81,7 @@ class TimmTaps:
 
 @MODELS.register_module()
 def TimmModel(model_name: str, pretrained: bool = False, num_classes: int | None = None, in_chans: int = 3,
-              **kwargs: Any) -> nn.Module:
+              head_std: float | None = None, **kwargs: Any) -> nn.Module:
     """A timm network by name.
 
     It is timm's own module with one method more (:meth:`TimmTaps.forward_taps`): module paths and state-dict keys are
@@ -92,6 +92,8 @@ def TimmModel(model_name: str, pretrained: bool = False, num_classes: int | None
         pretrained: download timm's weights.
         num_classes: K; None keeps what the architecture or its weights have.
         in_chans: channels of the image.
+        head_std: standard deviation of the classifier's initial weights, cut off at two of them, with biases 0; for
+            fine-tuning, where it is small. None leaves timm's.
         **kwargs: further arguments of ``timm.create_model``.
 
     Returns:
@@ -116,6 +118,10 @@ def TimmModel(model_name: str, pretrained: bool = False, num_classes: int | None
     if not hasattr(network, 'num_prefix_tokens'):
         network.num_prefix_tokens = 0
     network.classifier_name = _classifier_name(network)
+    if head_std is not None and network.classifier_name is not None:
+        classifier = network.get_submodule(network.classifier_name)
+        nn.init.trunc_normal_(classifier.weight, std=head_std, a=-2 * head_std, b=2 * head_std)
+        nn.init.zeros_(classifier.bias)
     _choose_feats(network)
     return network
 

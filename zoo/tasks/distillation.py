@@ -119,12 +119,12 @@ class Distillation(BaseModel):
                 distiller.adapt_teacher(teacher)
             teacher.requires_grad_(False).eval()
             self._frozen = [teacher]
-            adapter = input_adapter(teacher, teacher_input, self.data_preprocessor, tuple(example.shape[1:]))
+            adapter = self._adapter(teacher, teacher_input)
             if adapter is not None:
                 self._frozen.append(adapter)
                 print_log(adapter.describe('The teacher'), 'current', logging.WARNING)
             self.teacher_reader = TapReader(teacher, example, adapter)
-            teacher_shapes = self.teacher_reader.shapes(dict.fromkeys(('logits', *teacher_names)), example)
+            teacher_shapes = self._shapes(self.teacher_reader, teacher_names)
         else:
             self.teacher_reader, teacher_shapes = None, {}
         for distiller in self.distillers.values():
@@ -132,21 +132,30 @@ class Distillation(BaseModel):
             shapes = {}
             for name in distiller.needs.student:
                 try:
-                    shapes.update(reader.shapes([name], example))
+                    shapes.update(self._shapes(reader, [name]))
                 except UnknownNameError:  # a tap that exists only after the change; checked again below
                     continue
             student = distiller.adapt_student(student, teacher, Shapes(
                 shapes, teacher_shapes, num_classes, student_net=reader, teacher_net=self.teacher_reader))
         self.student = student
         self.student_reader = TapReader(student, example)
-        student_shapes = self.student_reader.shapes(
-            dict.fromkeys((*self.task.tap_names, *self._names('student'))), example)
+        student_shapes = self._shapes(self.student_reader, (*self.task.tap_names, *self._names('student')))
         self._check_classes(student_shapes, teacher_shapes, num_classes)
         for distiller in self.distillers.values():
             distiller.build(Shapes(
                 {name: student_shapes[name] for name in distiller.needs.student},
                 {name: teacher_shapes[name] for name in distiller.needs.teacher},
-                num_classes, student_net=self.student_reader, teacher_net=self.teacher_reader))
+                num_classes, student_net=self.student_reader, teacher_net=self.teacher_reader,
+                image_shape=tuple(example.shape[1:]), adapt_input=self._adapter))
+
+    def _adapter(self, network: nn.Module, wanted):
+        return input_adapter(network, wanted, self.data_preprocessor, tuple(self.task.example().shape[1:]))
+
+    def _shapes(self, reader: TapReader, names: Iterable[str]) -> dict:
+        names = dict.fromkeys(names)
+        if hasattr(self.task, 'shapes'):  # a task that runs networks in its own way
+            return self.task.shapes(reader, names)
+        return reader.shapes(names, self.task.example())
 
     def _check_classes(self, student: dict, teacher: dict, num_classes: int | None) -> None:
         if 'logits' not in student or num_classes is None:
@@ -157,9 +166,9 @@ class Distillation(BaseModel):
                              f'model.student.num_classes={num_classes}.')
         for name, distiller in self.distillers.items():
             reads = [n for n in distiller.needs.teacher if split_view(n)[0] == 'logits']
-            if reads and distiller.same_classes and teacher['logits'][-1] != own:
+            if reads and distiller.same_classes and teacher[reads[0]][-1] != own:
                 raise ValueError(
-                    f'{name} compares logits, but the teacher has {teacher["logits"][-1]} classes and the student {own}: set '
+                    f'{name} compares logits, but the teacher has {teacher[reads[0]][-1]} classes and the student {own}: set '
                     'model.teacher.num_classes and a checkpoint trained on these classes, or use a method on features.')
 
     def _names(self, side: str) -> tuple[str, ...]:
@@ -235,6 +244,8 @@ class Distillation(BaseModel):
             return self.task.run(self.teacher_reader, batch, names)
 
     def _predict(self, batch) -> list[dict]:
+        if hasattr(self.task, 'predict'):  # a task without logits
+            return self.task.predict(self.student_reader, batch)
         result = dict(logits=self.student(batch.images))
         if batch.labels is not None:
             result['labels'] = batch.labels

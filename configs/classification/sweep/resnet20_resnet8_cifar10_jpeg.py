@@ -1,4 +1,4 @@
-"""The base of sweeps on CIFAR-10-JPEG: a ResNet-20 (parameter-free shortcuts) teaches a ResNet-8, 10,000 images, 5 epochs.
+"""The base of sweeps on CIFAR-10-JPEG: a ResNet-20 (parameter-free shortcuts) teaches a ResNet-8, 10,000 images, 4 epochs.
 
     python tools/sweep.py configs/classification/sweep/resnet20_resnet8_cifar10_jpeg.py --methods none kd dkd --seeds 0 1 2
 
@@ -6,9 +6,9 @@ The teacher: python tools/train.py configs/classification/vanilla/resnet20_optio
 """
 _base_ = ['../../_base_/datasets/cifar10_jpeg.py', '../../_base_/runtime.py']
 train_dataloader = dict(dataset=dict(subset=10000))
-train_cfg = dict(type='EpochLoop', max_epochs=5)
-optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4))
-param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=True, begin=0, end=5, T_max=5, convert_to_iter_based=True)]
+train_cfg = dict(type='EpochLoop', max_epochs=4)
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4))
+param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=True, begin=0, end=4, T_max=4, convert_to_iter_based=True)]
 model = dict(
     type='Distillation',
     teacher=dict(

@@ -15,6 +15,7 @@ from zoo.registry import DISTILLERS
 from ..base import Distiller, Needs
 
 __all__ = ['DeltaKD', 'delta_kd_loss']
+NO_TABLE = 'the paper reports on language tasks'
 
 
 def delta_kd_loss(student_logits: Tensor, teacher_logits: Tensor, student_base_logits: Tensor,

@@ -15,6 +15,7 @@ from zoo.registry import DISTILLERS
 from ..base import Distiller, Needs
 
 __all__ = ['GeneralizedJSD', 'generalized_jsd_loss']
+NO_TABLE = 'the paper reports on language tasks'
 
 
 def generalized_jsd_loss(student_logits: Tensor, teacher_logits: Tensor, *, beta: float = 0.5,

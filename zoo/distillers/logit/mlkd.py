@@ -1,6 +1,6 @@
 """Multi-level logit distillation.
 
-Jin, Wang, Lin: Multi-Level Logit Distillation. CVPR 2023.
+Jin, Wang, Lin: Multi-Level Logit Distillation. CVPR 2023, https://github.com/Jin-Ying/Multi-Level-Logit-Distillation.
 Reference code: Jin-Ying/Multi-Level-Logit-Distillation@5ee473f; with standardised logits
 sunshangquan/logit-standardization-KD@f6e5aa5.
 

@@ -14,6 +14,7 @@ from zoo.registry import DISTILLERS
 from ..base import Distiller, Needs
 
 __all__ = ['TAID', 'taid_loss', 'taid_schedule']
+NO_TABLE = 'the paper reports on language tasks'
 
 
 def taid_loss(student_logits: Tensor, teacher_logits: Tensor, *, t: float | Tensor) -> Tensor:

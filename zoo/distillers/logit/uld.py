@@ -13,6 +13,7 @@ from zoo.registry import DISTILLERS
 from ..base import Distiller, Needs
 
 __all__ = ['ULD', 'uld_loss']
+NO_TABLE = 'the paper reports on language tasks'
 
 
 def uld_loss(student_logits: Tensor, teacher_logits: Tensor, *, student_temperature: float = 1.0,

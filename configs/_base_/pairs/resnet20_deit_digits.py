@@ -1,0 +1,7 @@
+"""A ResNet-20 teaches a DeiT of 4 blocks with a distillation token. The teacher comes with the zoo."""
+model = dict(
+    type='Distillation',
+    teacher=dict(type='resnet20', checkpoint='zoo://resnet20_digits'),
+    student=dict(
+        type='TimmModel', model_name='deit_tiny_distilled_patch16_224', img_size=16, patch_size=4, depth=4, embed_dim=48,
+        num_heads=3))

@@ -1,0 +1,12 @@
+"""KD on CIFAR-10-JPEG, a ViT to a CNN.
+
+    python tools/train.py configs/classification/kd/vit_resnet8_cifar10_jpeg.py
+
+Measured: not run. Paper: reports nothing on this data set.
+"""
+_base_ = [
+    '../../_base_/datasets/cifar10_jpeg.py', '../../_base_/schedules/cifar10_10e.py',
+    '../../_base_/pairs/vit_resnet8_cifar10_jpeg.py', '../../_base_/runtime.py',
+]
+task = dict(loss_weight=0.1)
+model = dict(distillers=[dict(type='KD', temperature=4.0, weight=0.9)])

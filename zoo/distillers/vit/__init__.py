@@ -1,0 +1,1 @@
+"""Distillers for transformers and for pairs of different architectures."""
