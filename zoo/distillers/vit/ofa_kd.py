@@ -263,7 +263,7 @@ class OFAKD(Distiller):
             raise ValueError(f'OFAKD needs the width of {type(student).__name__} before its classifier, and finds no tap '
                              "'pooled'.")
         if self.automatic:
-            stages = self.map_shapes = _listed(found.get('stages', []))
+            stages = self.map_shapes = list(found.get('stages', []))
             alike = len(stages) < 2 or all(shape[2:] == stages[0][2:] for shape in stages)
             if self.kind == 'auto':
                 tokens = ('tokens' in found or getattr(student, 'output_fmt', 'NCHW') == 'NHWC'
@@ -288,7 +288,7 @@ class OFAKD(Distiller):
         blocks = [(name, shapes.student[name]) for name in self.stage_taps]
         if blocks and all(not isinstance(shape, list) and len(shape) == 3 for _, shape in blocks):
             return blocks
-        maps = _listed(shapes.student.get('stages', []))
+        maps = list(shapes.student.get('stages', []))
         taps = [(f'stages.{index - len(maps)}', shape) for index, shape in enumerate(maps)]
         final = shapes.student.get('final_map')
         if taps and final is not None and final[2:] == maps[-1][2:] and final[1] != maps[-1][1]:
