@@ -4,7 +4,9 @@
 
 Weight 100, not 1000: the mean runs over 16 to 256 positions (CIFAR: 64 to 1024). Chosen from these two by their
 top-1 on the evaluation images, one seed, so the score of this config is a little optimistic.
-Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+Measured: 98.61 top-1, last of 15 epochs, seed 0, 360 test images (student alone 99.17, teacher 98.61): no more
+than a check that it trains; one image is 0.28.
+Paper: reports nothing on this data set.
 """
 _base_ = [
     '../../_base_/datasets/digits.py', '../../_base_/schedules/digits.py',

@@ -2,7 +2,9 @@
 
     python tools/train.py configs/classification/cat_kd/resnet20_resnet8half_digits_cat.py
 
-Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+Measured: 90.28 top-1, last of 15 epochs, seed 0, 360 test images (student alone 99.17, teacher 98.61): no more
+than a check that it trains; one image is 0.28.
+Paper: reports nothing on this data set.
 The paper's analysis setting: no cross-entropy, normalised maps, beta 50.
 """
 _base_ = [

@@ -2,7 +2,9 @@
 
     python tools/train.py configs/classification/ctkd/resnet20_resnet8half_digits_instance.py
 
-Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+Measured: 99.44 top-1, last of 15 epochs, seed 0, 360 test images (student alone 99.17, teacher 98.61): no more
+than a check that it trains; one image is 0.28.
+Paper: reports nothing on this data set.
 A curriculum of 5 epochs in place of the paper's 10, which are for 240 epochs.
 """
 _base_ = [

@@ -2,7 +2,9 @@
 
     python tools/train.py configs/classification/dhkd/resnet20_resnet8half_digits.py
 
-Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+Measured: 99.44 top-1, last of 15 epochs, seed 0, 360 test images (student alone 99.17, teacher 98.61): no more
+than a check that it trains; one image is 0.28.
+Paper: reports nothing on this data set.
 Weight 0.1 in place of the paper's 1, which is for 240 epochs.
 """
 _base_ = [

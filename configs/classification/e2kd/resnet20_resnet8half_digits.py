@@ -2,7 +2,8 @@
 
     python tools/train.py configs/classification/e2kd/resnet20_resnet8half_digits.py
 
-Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+Measured: not run to the end.
+Paper: reports nothing on this data set.
 T and the weight of the explanation are from the paper's search; no cross-entropy, as in its runs.
 """
 _base_ = [

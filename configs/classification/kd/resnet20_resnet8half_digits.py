@@ -2,7 +2,8 @@
 
     python tools/train.py configs/classification/kd/resnet20_resnet8half_digits.py
 
-Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+Measured: not run to the end.
+Paper: reports nothing on this data set.
 """
 _base_ = [
     '../../_base_/datasets/digits.py', '../../_base_/schedules/digits.py',

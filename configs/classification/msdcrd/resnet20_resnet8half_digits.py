@@ -2,7 +2,8 @@
 
     python tools/train.py configs/classification/msdcrd/resnet20_resnet8half_digits.py
 
-Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+Measured: not run to the end.
+Paper: reports nothing on this data set.
 Our reading of the abstract: weights and scales are ours.
 """
 _base_ = [

@@ -10,6 +10,7 @@ _base_ = [
     '../../_base_/datasets/imagenet.py', '../../_base_/schedules/proteus_imagenet_300e.py', '../../_base_/runtime.py',
 ]
 task = dict(loss_weight=0.0)
+find_unused_parameters = True  # of several processes: no loss reaches the classifier
 model = dict(
     type='Distillation',
     teacher=dict(type='TimmModel', model_name='vit_base_patch14_dinov2.lvd142m', img_size=224, num_classes=0,

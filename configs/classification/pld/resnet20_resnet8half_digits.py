@@ -2,7 +2,9 @@
 
     python tools/train.py configs/classification/pld/resnet20_resnet8half_digits.py
 
-Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+Measured: 97.50 top-1, last of 15 epochs, seed 0, 360 test images (student alone 99.17, teacher 98.61): no more
+than a check that it trains; one image is 0.28.
+Paper: reports nothing on this data set.
 There is no other cross-entropy; SGD as for all methods here in place of the paper's AdamW.
 """
 _base_ = [

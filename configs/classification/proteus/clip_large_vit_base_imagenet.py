@@ -10,6 +10,7 @@ _base_ = [
 ]
 train_dataloader = dict(batch_size=128)
 task = dict(loss_weight=0.0)
+find_unused_parameters = True  # of several processes: no loss reaches the classifier
 model = dict(
     type='Distillation',
     teacher=dict(type='TimmModel', model_name='vit_large_patch14_clip_224.openai', num_classes=0, pretrained=True),

@@ -11,6 +11,7 @@ _base_ = [
 ]
 train_dataloader = dict(batch_size=128)
 task = dict(loss_weight=0.0)
+find_unused_parameters = True  # of several processes: no loss reaches the classifier
 model = dict(
     type='Distillation',
     teacher=dict(type='TimmModel', model_name='vit_large_patch14_dinov2.lvd142m', img_size=224, num_classes=0,

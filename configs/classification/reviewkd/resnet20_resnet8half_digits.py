@@ -2,7 +2,8 @@
 
     python tools/train.py configs/classification/reviewkd/resnet20_resnet8half_digits.py
 
-Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+Measured: not run to the end.
+Paper: reports nothing on this data set.
 Weight 1 and a warm-up of 5 epochs in place of the paper's 5 and 20, which are for 240 epochs.
 """
 _base_ = [

@@ -2,7 +2,8 @@
 
     python tools/train.py configs/classification/semckd/resnet20_resnet8half_digits.py
 
-Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+Measured: not run to the end.
+Paper: reports nothing on this data set.
 Weight 10 in place of the paper's 400, which is for the small distances of its large maps. The last, incomplete
 batch has no SemCKD term.
 """

@@ -2,7 +2,8 @@
 
     python tools/train.py configs/classification/simkd/resnet20_resnet8half_digits.py
 
-Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+Measured: not run to the end.
+Paper: reports nothing on this data set.
 The loss of the maps is the only one: no labels are used. Weight 10 in place of 1, for 15 epochs in place of 240.
 """
 _base_ = [

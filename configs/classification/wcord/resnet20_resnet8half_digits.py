@@ -2,7 +2,8 @@
 
     python tools/train.py configs/classification/wcord/resnet20_resnet8half_digits.py
 
-Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+Measured: not run to the end.
+Paper: reports nothing on this data set.
 256 negatives in place of 16,384: the set has 1,437 images.
 """
 _base_ = [

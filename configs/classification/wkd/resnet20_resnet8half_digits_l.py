@@ -2,7 +2,9 @@
 
     python tools/train.py configs/classification/wkd/resnet20_resnet8half_digits_l.py
 
-Measured: see zoo/tables/measured. Paper: reports nothing on this data set.
+Measured: 99.44 top-1, last of 15 epochs, seed 0, 360 test images (student alone 99.17, teacher 98.61): no more
+than a check that it trains; one image is 0.28.
+Paper: reports nothing on this data set.
 gamma 10 and a decay after 10 epochs in place of the paper's 600 and 150, which are for 100 classes and 240 epochs.
 """
 _base_ = [

@@ -2,8 +2,7 @@
 
     python tools/train.py configs/masked_images/dmae/mae_vit_large_vit_base_imagenet_finetune.py
 
-Measured: not run (100 epochs). Paper: 84.0 top-1, verified; with rand-m9-mstd0.5-inc1 where the data's base has what its
-docstring says.
+Measured: not run (100 epochs). Paper: 84.0 top-1, verified; with RandAugment (m9, mstd 0.5), which is missing here.
 """
 _base_ = [
     '../../_base_/datasets/imagenet_strong.py', '../../_base_/schedules/mae_finetune_imagenet_100e.py',
