@@ -51,7 +51,7 @@ def test_config_builds(name, data, monkeypatch):
     class Source:
         def __init__(self, root, train, download):
             assert root == str(data) and not download
-            count = 100 if name == 'cifar100' else 10
+            count = 100 if name.startswith('cifar100') else 10
             self.data, self.targets = np.zeros((4, 32, 32, 3), np.uint8), [0, 1, 2, 3]
             self.classes = [str(k) for k in range(count)]
 
@@ -61,17 +61,19 @@ def test_config_builds(name, data, monkeypatch):
     config = Config.fromfile(FOLDER / f'{name}.py')
     settings = {key: value for key, value in config.data_preprocessor.items() if key != 'type'}
     preprocessor = BatchPreprocessor(**settings)
+    metric = 'ReconstructionMetric' if name.endswith('_masked') else 'ClassificationMetric'
     for split in ('train', 'val', 'test'):
-        assert split == 'train' or config[f'{split}_evaluator'].type == 'ClassificationMetric'
+        assert split == 'train' or config[f'{split}_evaluator'].type == metric
         loader = config[f'{split}_dataloader'].copy()
         # in this process: workers are tested elsewhere
-        loader.update(num_workers=0, persistent_workers=False, pin_memory=False)
+        loader.update(num_workers=0, persistent_workers=False, pin_memory=False, drop_last=False)
         loader.dataset = DATASETS.build(loader.dataset)
         loader = Runner.build_dataloader(loader, seed=0)
         batch = preprocessor(next(iter(loader)), training=split == 'train')
         assert tuple(batch['images'].shape[1:]) == tuple(config.task.input_shape)
-        assert batch['images'].dtype == torch.float32 and batch['labels'].dtype == torch.int64
+        assert batch['images'].dtype == torch.float32
+        assert batch['labels'].dtype == (torch.float32 if preprocessor.mixup and split == 'train' else torch.int64)
         assert loader.dataset.name == config.dataset_name
     # the stand-in has fewer folders than ImageNet
-    if name != 'imagenet':
+    if 'imagenet' not in name and 'num_classes' in config.task:
         assert loader.dataset.num_classes == config.task.num_classes == config.num_classes
