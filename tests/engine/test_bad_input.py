@@ -33,7 +33,8 @@ def test_distillers_without_teacher_are_refused():
         build(distillers=[dict(type='KD')])
 
 
-def test_missing_teacher_says_how_to_train_it():
+def test_missing_teacher_says_how_to_train_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     path = 'work_dirs/classification/vanilla/resnet20_digits/student.safetensors'
     with pytest.raises(FileNotFoundError, match='python tools/train.py configs/classification/vanilla/resnet20_digits.py'):
         build(teacher=dict(TINY, checkpoint=path), distillers=[dict(type='KD')])

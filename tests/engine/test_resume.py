@@ -45,7 +45,7 @@ CASES = {
     'accumulation': {'optim_wrapper.accumulative_counts': 2, 'optim_wrapper.clip_grad': dict(max_norm=1.0)},
     'bf16': {'optim_wrapper.amp': 'bf16'},
     'ema': {'custom_hooks': [dict(type='EMAHook', decay=0.9)]},
-    'bank': dict(distillers=[dict(type='CRD', num_negatives=16, embed_dim=8, weight=0.1)]),
+    'bank': dict(distillers=[dict(type='CRD', num_negatives=16, embedding_dim=8, weight=0.1)]),
     'two backward passes': {'distillers': [dict(type='DHKD')], 'optim_wrapper.accumulative_counts': 2},
     'scalar state': dict(distillers=[dict(type='TAID')]),
 }
