@@ -2,7 +2,8 @@
 
     python tools/train.py configs/classification/feature_regression/resnet20_resnet8half_digits.py
 
-Measured: not run to the end.
+Measured: 98.33 top-1, last of 15 epochs, seed 0, 360 test images (student alone 99.17, teacher 98.61): no more
+than a check that it trains; one image is 0.28.
 Paper: reports nothing on this data set.
 """
 _base_ = [

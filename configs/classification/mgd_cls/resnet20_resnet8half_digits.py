@@ -2,7 +2,8 @@
 
     python tools/train.py configs/classification/mgd_cls/resnet20_resnet8half_digits.py
 
-Measured: not run to the end.
+Measured: 99.44 top-1, last of 15 epochs, seed 0, 360 test images (student alone 99.17, teacher 98.61): no more
+than a check that it trains; one image is 0.28.
 Paper: reports nothing on this data set.
 Weight 1e-3 in place of 7e-5: the loss is a sum, and this map is 25 times smaller than the paper's.
 """

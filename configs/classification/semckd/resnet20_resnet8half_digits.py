@@ -2,7 +2,8 @@
 
     python tools/train.py configs/classification/semckd/resnet20_resnet8half_digits.py
 
-Measured: not run to the end.
+Measured: 99.72 top-1, last of 15 epochs, seed 0, 360 test images (student alone 99.17, teacher 98.61): no more
+than a check that it trains; one image is 0.28.
 Paper: reports nothing on this data set.
 Weight 10 in place of the paper's 400, which is for the small distances of its large maps. The last, incomplete
 batch has no SemCKD term.

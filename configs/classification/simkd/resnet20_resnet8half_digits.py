@@ -2,7 +2,8 @@
 
     python tools/train.py configs/classification/simkd/resnet20_resnet8half_digits.py
 
-Measured: not run to the end.
+Measured: 98.61 top-1, last of 15 epochs, seed 0, 360 test images (student alone 99.17, teacher 98.61): no more
+than a check that it trains; one image is 0.28.
 Paper: reports nothing on this data set.
 The loss of the maps is the only one: no labels are used. Weight 10 in place of 1, for 15 epochs in place of 240.
 """
