@@ -1,4 +1,4 @@
-"""The base of sweeps on CIFAR-10-JPEG: a ResNet-56 (parameter-free shortcuts) teaches a ResNet-8, 10,000 images, 3 epochs.
+"""The base of sweeps on CIFAR-10-JPEG: a ResNet-56 (parameter-free shortcuts) teaches a ResNet-8, 10,000 images, 2 epochs.
 
     python tools/sweep.py configs/classification/sweep/resnet56_resnet8_cifar10_jpeg.py --methods none kd dkd --seeds 0 1 2
 
@@ -6,9 +6,9 @@ The teacher: python tools/train.py configs/classification/vanilla/resnet56_optio
 """
 _base_ = ['../../_base_/datasets/cifar10_jpeg.py', '../../_base_/runtime.py']
 train_dataloader = dict(dataset=dict(subset=10000))
-train_cfg = dict(type='EpochLoop', max_epochs=3)
+train_cfg = dict(type='EpochLoop', max_epochs=2)
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4))
-param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=True, begin=0, end=3, T_max=3, convert_to_iter_based=True)]
+param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=True, begin=0, end=2, T_max=2, convert_to_iter_based=True)]
 model = dict(
     type='Distillation',
     teacher=dict(
