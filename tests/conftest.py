@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from mmengine.config import Config
+
+# a busy machine is no failure, and the same examples run everywhere
+settings.register_profile('zoo', deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile('zoo')
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = dict(type='CifarResNet', depth=8, widths=(4, 4, 8, 8))
