@@ -9,6 +9,9 @@ share a column: a row knows its ``origin``, and rendering refuses a mixture.
 >>> rows[0]['score'], rows[0]['verified']
 (76.32, True)
 """
+from zoo.tables.comparison import COLUMNS, card_row, compare, measured_table_rows
+from zoo.tables.page import comparison_html, write_report
+from zoo.tables.readme import results_section
 from zoo.tables.records import (
     TableError,
     load_paper_table,
@@ -20,5 +23,6 @@ from zoo.tables.records import (
 )
 from zoo.tables.render import side_by_side, to_csv, to_markdown
 
-__all__ = ['TableError', 'load_paper_table', 'measured_rows', 'paper_rows', 'paper_table_names', 'side_by_side',
-           'to_csv', 'to_markdown', 'validate_measured', 'validate_paper_table']
+__all__ = ['COLUMNS', 'TableError', 'card_row', 'compare', 'comparison_html', 'load_paper_table', 'measured_rows',
+           'measured_table_rows', 'paper_rows', 'paper_table_names', 'results_section', 'side_by_side', 'to_csv',
+           'to_markdown', 'validate_measured', 'validate_paper_table', 'write_report']

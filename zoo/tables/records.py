@@ -16,7 +16,7 @@ PAPER_KEYS = {'title': str, 'venue': str, 'year': int, 'arxiv': str, 'code': (st
               'license': (str, type(None))}
 TEXT_KEYS = ('task', 'dataset', 'metric', 'source')
 # names of the field that differ by more than case and hyphens
-SYNONYMS = {'fitnet': 'fitnets'}
+SYNONYMS = {'fitnet': 'fitnets', 'imagenet': 'imagenet1k'}
 
 
 class TableError(ValueError):
@@ -207,7 +207,8 @@ def measured_rows(folder: str | Path | None = None, **wanted: str | None) -> lis
         **wanted: as in :func:`paper_rows`: task, dataset, method, teacher, student.
 
     Returns:
-        Rows with origin ``measured`` and table, the file's name; see :func:`validate_measured`.
+        Rows with origin ``measured``, table, the file's name, and facts, what the file says of all its rows (None where it
+        is a list); see :func:`validate_measured`.
 
     Raises:
         TypeError: another filter than those five.
@@ -222,6 +223,6 @@ def measured_rows(folder: str | Path | None = None, **wanted: str | None) -> lis
             continue
         parsed = _parse(path)
         validate_measured(parsed, path.name)
-        rows += [dict(row, table=path.name, origin='measured')
-                 for row in (parsed['results'] if isinstance(parsed, dict) else parsed)]
+        results, facts = (parsed['results'], parsed.get('facts')) if isinstance(parsed, dict) else (parsed, None)
+        rows += [dict(row, table=path.name, facts=facts, origin='measured') for row in results]
     return [row for row in rows if _matches(row, wanted)]

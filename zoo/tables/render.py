@@ -82,7 +82,7 @@ def _cell(value: object) -> str:
         return f'{value:.2f}' if abs(value) >= 1 or value == 0 else f'{value:.4g}'
     if isinstance(value, bool):
         return 'yes' if value else 'no'
-    return str(value).replace('|', r'\|').replace('\n', ' ')
+    return ' '.join(str(value).split()).replace('|', r'\|').replace('<', '&lt;')
 
 
 def to_markdown(rows: Iterable[dict], columns: Sequence[str]) -> str:
@@ -99,7 +99,8 @@ def to_markdown(rows: Iterable[dict], columns: Sequence[str]) -> str:
     """
     rows = list(rows)
     _check_columns(rows, columns)
-    numeric = [bool(rows) and all(isinstance(row.get(c), (int, float, type(None))) for row in rows) for c in columns]
+    numeric = [any(row.get(c) is not None for row in rows)
+               and all(isinstance(row.get(c), (int, float, type(None))) for row in rows) for c in columns]
     lines = ['| ' + ' | '.join(columns) + ' |', '| ' + ' | '.join('---:' if n else '---' for n in numeric) + ' |']
     marked = False
     for row in rows:
