@@ -1,0 +1,17 @@
+"""Consistency distillation on MNIST: a generator of one step, or a few.
+
+    python tools/train.py configs/diffusion/consistency_distillation/unet_mnist.py
+
+The teacher comes from configs/diffusion/vanilla/unet_mnist.py.
+sigma_data is 1, as fits a variance-preserving v-network.
+Measured: not run. Paper: reports nothing on this data set.
+"""
+_base_ = [
+    '../../_base_/datasets/mnist_diffusion.py', '../../_base_/schedules/diffusion_mnist.py',
+    '../../_base_/pairs/unet_mnist.py', '../../_base_/runtime_diffusion.py',
+]
+train_dataloader = dict(dataset=dict(subset=32000))  # as many as BOOT's samples of noise
+model = dict(distillers=[dict(type='ConsistencyDistillation', num_scales=18, sigma_data=1.0, target_ema=0.95)])
+task = dict(loss_weight=0.0, sampler=dict(type='consistency', steps=1, num_scales=18, sigma_data=1.0))
+default_hooks = dict(logger=dict(monitor='fid_mnist_resnet8'))
+custom_hooks = [dict(type='EMAHook', decay=0.99)]  # a run of so few steps

@@ -1,0 +1,1 @@
+"""Distillers of diffusion models into few-step generators."""
