@@ -12,6 +12,9 @@ import re
 
 from mmengine import registry as root
 
+#: scopes whose packages are imported through :func:`zoo.models.openmmlab.require`
+OPENMMLAB = ('mmdet', 'mmseg')
+
 
 class UnknownNameError(KeyError):
     """A name that no registry knows; the message lists the nearest names."""
@@ -44,9 +47,13 @@ class Registry(root.Registry):
 
     Raises:
         UnknownNameError: from :meth:`get` and :meth:`build`, where a name is in neither this registry nor its root.
+        MissingPackageError: for a name of mmdet or mmseg (``'mmdet.CocoMetric'``) where that is not installed.
     """
 
     def get(self, key: str):
+        if isinstance(key, str) and key.partition('.')[0] in OPENMMLAB:
+            from zoo.models.openmmlab import require  # without it they cannot be imported where mmcv is not compiled
+            require(key.partition('.')[0])
         found = super().get(key)
         if found is None:
             inherited = self.parent.module_dict if self.parent is not None else ()
