@@ -9,6 +9,7 @@ from torch import Tensor
 from zoo.registry import DISTILLERS
 
 from ..base import Distiller, Needs
+from ..levels import pool_to_smaller
 
 __all__ = ['KD', 'kd_loss']
 
@@ -17,9 +18,12 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperature: floa
     """``T^2 * mean_n KL(softmax(teacher / T) || softmax(student / T))`` (section 2 of the paper).
 
     Args:
-        student_logits, teacher_logits: ``(N, K)``; the sum goes over classes, the mean over the batch.
+        student_logits, teacher_logits: ``(N, K)``, or ``(N, K, H, W)``, of which each position counts as a sample; the sum
+            goes over classes, the mean over samples.
         temperature: T, applied to both.
     """
+    if student_logits.dim() == 4:
+        student_logits, teacher_logits = (x.permute(0, 2, 3, 1).flatten(0, 2) for x in (student_logits, teacher_logits))
     student = F.log_softmax(student_logits / temperature, dim=1)
     teacher = F.log_softmax(teacher_logits / temperature, dim=1)
     return F.kl_div(student, teacher, reduction='batchmean', log_target=True) * temperature**2
@@ -27,7 +31,10 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperature: floa
 
 @DISTILLERS.register_module()
 class KD(Distiller):
-    """Knowledge distillation: tempered KL of the logits (Hinton et al., NIPS-W 2014, arXiv:1503.02531)."""
+    """Knowledge distillation: tempered KL of the logits (Hinton et al., NIPS-W 2014, arXiv:1503.02531).
+
+    In segmentation each pixel counts as a sample, and maps of different sizes are averaged to the smaller.
+    """
     needs = Needs(student=('logits',), teacher=('logits',))
 
     def __init__(self, temperature: float = 4.0):
@@ -35,4 +42,7 @@ class KD(Distiller):
         self.temperature = temperature
 
     def forward(self, student, teacher, batch, progress):
-        return dict(kd=kd_loss(student['logits'], teacher['logits'], temperature=self.temperature))
+        pair = student['logits'], teacher['logits']
+        if pair[0].dim() == 4:
+            pair = pool_to_smaller(*pair)
+        return dict(kd=kd_loss(*pair, temperature=self.temperature))

@@ -1,0 +1,11 @@
+"""DIST on the pixels on scenes of real handwritten digits.
+
+    python tools/train.py configs/segmentation/dist/deeplabv3plus_r18_r18half_digit_scenes.py
+
+Measured: not run. Paper: reports nothing on this data set.
+"""
+_base_ = [
+    '../../_base_/datasets/digit_scenes_seg.py', '../../_base_/schedules/digit_scenes_seg.py',
+    '../../_base_/pairs/deeplabv3plus_r18_r18half_digit_scenes.py', '../../_base_/runtime_segmentation.py',
+]
+model = dict(distillers=[dict(type='DIST', beta=1.0, gamma=1.0, temperature=1.0, weight=1.0)])

@@ -1,0 +1,12 @@
+"""Cosine and smooth L1 on the features before the classifier on scenes of real handwritten digits.
+
+    python tools/train.py configs/segmentation/feature_regression/deeplabv3plus_r18_r18half_digit_scenes.py
+
+Measured: not run. Paper: reports nothing on this data set.
+"""
+_base_ = [
+    '../../_base_/datasets/digit_scenes_seg.py', '../../_base_/schedules/digit_scenes_seg.py',
+    '../../_base_/pairs/deeplabv3plus_r18_r18half_digit_scenes.py', '../../_base_/runtime_segmentation.py',
+]
+model = dict(distillers=[dict(
+    type='FeatureRegression', student_feat='decode_features', teacher_feat='decode_features', reduction='token', weight=1.0)])

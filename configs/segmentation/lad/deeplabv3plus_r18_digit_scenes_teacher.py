@@ -1,0 +1,21 @@
+"""LAD, stage 1: the label-assisted teacher on scenes of real handwritten digits.
+
+    python tools/train.py configs/segmentation/lad/deeplabv3plus_r18_digit_scenes_teacher.py
+
+Its mIoU is privileged: this network sees the noised ground truth of the validation images too. Compare students only.
+
+Measured: not run. Paper: reports nothing on this data set.
+"""
+_base_ = [
+    '../../_base_/datasets/digit_scenes_seg.py', '../../_base_/schedules/digit_scenes_seg.py',
+    '../../_base_/runtime_segmentation.py',
+]
+model = dict(
+    type='Distillation',
+    student=dict(
+        type='LabelAssistedSegmentor', config='mmseg::_base_/models/deeplabv3plus_r50-d8.py',
+        model=dict(
+            backbone=dict(depth=18, stem_channels=32, base_channels=32, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)),
+            decode_head=dict(in_channels=256, channels=64, dilations=(1, 2, 4), c1_in_channels=32, c1_channels=16),
+            auxiliary_head=dict(in_channels=128, channels=32))),
+    distillers=[dict(type='LADTeacher', temperature=4.0, consistency_weight=5.0, weight=1.0)])

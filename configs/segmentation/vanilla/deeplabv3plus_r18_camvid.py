@@ -1,0 +1,23 @@
+"""DeepLabV3+ on a ResNet-18 of half width, alone, on CamVid, crops of 240x180: the teacher of the pairs, 16 epochs.
+
+    python tools/train.py configs/segmentation/vanilla/deeplabv3plus_r18_camvid.py
+
+Measured: not run. Paper: reports nothing on this split at this size.
+"""
+_base_ = [
+    '../../_base_/datasets/camvid.py', '../../_base_/schedules/camvid_12e.py',
+    '../../_base_/runtime_segmentation.py',
+]
+train_cfg = dict(max_epochs=16, val_interval=8)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.05, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', by_epoch=True, begin=1, end=16, T_max=15, convert_to_iter_based=True),
+]
+model = dict(
+    type='Distillation',
+    student=dict(
+        type='MMSegModel', config='mmseg::_base_/models/deeplabv3plus_r50-d8.py',
+        model=dict(
+            backbone=dict(depth=18, stem_channels=32, base_channels=32, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)),
+            decode_head=dict(in_channels=256, channels=64, dilations=(1, 3, 6, 9), c1_in_channels=32, c1_channels=16),
+            auxiliary_head=dict(in_channels=128, channels=32))))

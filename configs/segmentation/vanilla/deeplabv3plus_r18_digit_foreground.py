@@ -1,0 +1,20 @@
+"""DeepLabV3+ on a ResNet-18 of half width, alone, digits against background: the teacher of KDAS's pair.
+
+    python tools/train.py configs/segmentation/vanilla/deeplabv3plus_r18_digit_foreground.py
+
+Measured: not run. Paper: reports nothing on this data set.
+"""
+_base_ = [
+    '../../_base_/datasets/digit_scenes_foreground.py', '../../_base_/schedules/digit_scenes_seg.py',
+    '../../_base_/runtime_segmentation.py',
+]
+model = dict(
+    type='Distillation',
+    student=dict(
+        type='MMSegModel', config='mmseg::_base_/models/deeplabv3plus_r50-d8.py',
+        model=dict(
+            backbone=dict(depth=18, stem_channels=32, base_channels=32, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)),
+            decode_head=dict(in_channels=256, channels=64, dilations=(1, 2, 4), c1_in_channels=32, c1_channels=16,
+                             out_channels=1, threshold=0.5, loss_decode=dict(use_sigmoid=True)),
+            auxiliary_head=dict(in_channels=128, channels=32, out_channels=1, threshold=0.5,
+                                loss_decode=dict(use_sigmoid=True)))))
