@@ -10,6 +10,7 @@ from mmengine.config import Config
 from tests.conftest import ROOT
 from zoo import checks
 from zoo.distillers import Distiller
+from zoo.models.openmmlab import MissingPackageError
 from zoo.registry import DISTILLERS
 
 HEAD = '"""A config.\n\n    python tools/train.py {name}\n"""\n'
@@ -199,6 +200,23 @@ model = dict(_delete_=True, type='Distillation',
 ''')
         problems = texts(checks.check_steps([path], tmp_path))
         assert (problems == []) is trained, problems
+
+
+@pytest.mark.parametrize(('package', 'config'), [
+    ('mmdet', 'detection/feature_regression/gfl_r18_r18half_digit_scenes.py'),
+    ('mmseg', 'segmentation/feature_regression/deeplabv3plus_r18_r18half_digit_scenes.py')])
+def test_a_step_of_detection_and_segmentation(package, config, monkeypatch, capsys):
+    """On noise with objects; without the package the config is passed over, and that is said."""
+    pytest.importorskip(package)
+    path = ROOT / 'configs' / config
+    assert texts(checks.check_steps([path], ROOT)) == []
+
+    def missing(name):
+        raise MissingPackageError(f'This config needs {name}, which is not installed.')
+    monkeypatch.setattr('zoo.tasks.dense.require', missing)
+    monkeypatch.setattr(checks, 'require', missing)
+    assert texts(checks.check_steps([path], ROOT)) == []
+    assert f'{config}: skipped: This config needs {package}' in capsys.readouterr().err
 
 
 def test_an_unknown_task_asks_for_its_data(tmp_path):

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Evaluate a checkpoint: accuracy, calibration, and agreement with the teacher where the config has one.
+"""Evaluate a checkpoint: accuracy, calibration, and agreement with the teacher where the config has one; for detection
+COCO's mAP, for segmentation mIoU, with the scores of each class.
 
     python tools/test.py configs/classification/kd/resnet20_resnet8half_digits.py work_dirs/.../student.safetensors
     python tools/test.py CONFIG CHECKPOINT --no-teacher --out metrics.json
@@ -39,7 +40,8 @@ def main() -> int:
         print(f'error: {error}\n(ZOO_TRACEBACK=1 shows where)', file=sys.stderr)
         return 1
     if args.out:
-        args.out.write_text(json.dumps({k: float(v) for k, v in metrics.items()}, indent=2) + '\n')
+        metrics = {k: v if isinstance(v, dict) else float(v) for k, v in metrics.items()}
+        args.out.write_text(json.dumps(metrics, indent=2) + '\n')
     return 0
 
 

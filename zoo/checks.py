@@ -15,6 +15,7 @@ import importlib
 import inspect
 import io
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,25 +24,31 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 from mmengine.config import Config
 
 from zoo.data import ArrayDataset, ImagePipeline
+from zoo.data.annotated_images import AnnotatedImages
+from zoo.data.dense_pipeline import DensePipeline
 from zoo.distillers import Distiller
 from zoo.listing import matches
+from zoo.models.openmmlab import MissingPackageError, merged, read_model_config, require
 from zoo.registry import DATA_SAMPLERS, DATASETS, DISTILLERS, TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = '<!-- distillers:begin -->', '<!-- distillers:end -->'
-#: folders of configs that hold no method of their own name
-NOT_METHODS = frozenset({'vanilla', 'sweep', 'demo'})
+#: folders of configs that hold no method of their own name (adaptive_collab is a way of drawing: zoo.diffusion)
+NOT_METHODS = frozenset({'vanilla', 'sweep', 'demo', 'adaptive_collab'})
 #: headings of the README's list, in its order; further families follow by name
 FAMILIES = {'logit': 'Logits', 'feature': 'Features', 'relation': 'Relations', 'dense': 'Detection and segmentation',
             'vit': 'Vision transformers', 'diffusion': 'Diffusion', 'data_free': 'Without the data',
             'multi_teacher': 'Several teachers', 'self_online': 'Self- and online distillation'}
 #: the longest side of an image in a training step, where the networks allow it
 SIDE = 64
+#: the same for detection and segmentation, whose maps shrink to 1/32 and less
+DENSE_SIDE = 64
 BATCH_SIZE = 4
 NEGATIVES = 64
 CLASSES = 20
@@ -303,13 +310,18 @@ def _check_card(card: Path, root: Path, slugs: set[str]) -> Iterator[Problem]:
     if not isinstance(facts, dict):
         yield Problem(where, 'has no front matter: a mapping in YAML between two lines ---.')
         return
+    if 'zoo' in facts:
+        from zoo.hub.cards import problems
+        yield from (Problem(where, f'{problem}.') for problem in problems(facts, card.stem))
+        facts = facts['zoo'] if isinstance(facts['zoo'], dict) else facts
     config, method = facts.get('config'), facts.get('method', facts.get('distiller'))
     if config is None and method is None:
         yield Problem(where, 'names neither its config nor its method.')
     if isinstance(config, str) and not (root / config).is_file():
         yield Problem(where, f'is of the config {config}, which is not there.')
-    if isinstance(method, str) and method not in slugs | NOT_METHODS | {'none'}:
-        yield Problem(where, f'is of the method {method!r}, which is not there.')
+    for slug in method if isinstance(method, list) else [method]:
+        if isinstance(slug, str) and slug not in slugs | NOT_METHODS | {'none'}:
+            yield Problem(where, f'is of the method {slug!r}, which is not there.')
     for entry in facts.get('files') or []:
         if not isinstance(entry, dict) or 'name' not in entry:
             yield Problem(where, f'has a file without a name: {entry!r}.')
@@ -356,6 +368,48 @@ class SyntheticImages(ArrayDataset):
         images = torch.randint(256, (length, *input_shape), generator=generator, dtype=torch.uint8)
         options.setdefault('name', 'synthetic')
         super().__init__(images, torch.arange(length) % num_classes, [str(k) for k in range(num_classes)], **options)
+
+
+@DATASETS.register_module()
+class SyntheticScenes(AnnotatedImages):
+    """Noise with boxes, or with a label map of stripes of which one is ignored, for checks.
+
+    Args:
+        library: ``'mmdet'`` or ``'mmseg'``, whose samples are given.
+        num_classes: K; image ``i`` holds the classes ``i % K`` and ``(i + 1) % K``.
+        size: ``(height, width)``.
+        length: number of images.
+        ignore_index: of the label map.
+        masks: also give instances' masks.
+        test_mode: samples of an evaluation.
+    """
+
+    def __init__(self, library: str, num_classes: int, size: tuple[int, int], length: int, ignore_index: int = 255,
+                 masks: bool = False, test_mode: bool = False):
+        load = dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=masks) if library == 'mmdet' else \
+            dict(type='LoadLabelMap')
+        pack = 'PackDetInputs' if library == 'mmdet' else 'PackSegInputs'
+        super().__init__([load, dict(type=f'{library}.{pack}')], library, [str(k) for k in range(num_classes)],
+                         name='synthetic', test_mode=test_mode)
+        self.library, self.size, self.ignore_index = library, tuple(size), ignore_index
+        self._set_length(length)
+
+    def record(self, index: int) -> dict:
+        height, width = self.size
+        image = np.random.default_rng(index).integers(256, size=(height, width, 3), dtype=np.uint8)
+        labels = index % self.num_classes, (index + 1) % self.num_classes
+        if self.library == 'mmseg':
+            label_map = np.full((height, width), labels[0], dtype=np.uint8)
+            label_map[height // 2:] = labels[1]
+            label_map[:, :width // 8] = self.ignore_index
+            return self.results(index, image, path=f'{index}.png', seg_map_path=f'{index}.png', read_label_map=label_map.copy)
+        instances = []
+        for position, label in enumerate(labels):
+            left, top = position * width // 3, height // 4
+            right, bottom = left + width // 3, top + height // 2
+            instances.append(dict(bbox=[float(left), float(top), float(right), float(bottom)], bbox_label=label, ignore_flag=0,
+                                  mask=[[left, top, right, top, right, bottom, left, bottom]]))
+        return self.results(index, image, path=f'{index}.png', instances=instances)
 
 
 def _networks(value: object) -> Iterator[dict]:
@@ -427,6 +481,92 @@ def synthetic_masked_images(config: Config, side: int | None) -> None:
     _replace_data(config, (channels, pixels, pixels), 2, 2 * BATCH_SIZE, side is None)
 
 
+def _shorten(network: Config | None, library: str) -> None:
+    """A ResNet-101 as a ResNet-50, whose maps have the same channels, in place."""
+    if network is None or 'config' not in network:
+        return
+    backbone = merged(read_model_config(network.config, library), network.get('model') or {}).get('backbone') or {}
+    if backbone.get('depth') in (101, 152):
+        network.model = merged(network.get('model') or {}, dict(backbone=dict(depth=50)))
+
+
+def synthetic_dense(config: Config, side: int | None) -> None:
+    """Replace a detection or segmentation config's data by a few images of noise with two objects each."""
+    task = config.task if 'task' in config else config.model.task
+    library = TASKS.get(task.type).package
+    require(library)
+    height, width = task.input_shape[1:]
+    side = DENSE_SIDE if side is not None else max(height, width)
+    shape = [min(side, height), min(side, width)]
+    task.input_shape = (task.input_shape[0], *shape)
+    for network in (config.model.student, config.model.get('teacher')):
+        _shorten(network, library)
+    preprocessor = config.get('data_preprocessor') or {}
+    for option in ('size', 'size_divisor', 'test_cfg', 'batch_augments'):
+        preprocessor.pop(option, None)
+    if library == 'mmseg' and preprocessor:
+        preprocessor['size_divisor'] = 32
+    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = config.get(key)
+        if loader is None:
+            continue
+        dataset = loader.dataset
+        while 'dataset' in dataset:  # of a wrapper
+            dataset = dataset.dataset
+        pipeline = dataset.get('pipeline') or []
+        DensePipeline(pipeline, library)  # only built
+        masks = any(step.get('with_mask') for step in pipeline if isinstance(step, Mapping))
+        loader.dataset = dict(type='SyntheticScenes', library=library, num_classes=task.num_classes, size=shape, length=4,
+                              ignore_index=task.get('ignore_index', 255), masks=masks, test_mode=not key.startswith('train'))
+        loader.sampler = dict(type='FirstSamples', count=4 if key.startswith('train') else 2)
+        loader.update(batch_size=2, num_workers=0, persistent_workers=False, pin_memory=False)
+        for option in ('batch_sampler', 'prefetch_factor', 'timeout', 'collate_fn'):
+            loader.pop(option, None)
+    metric = dict(type='mmdet.CocoMetric', metric='bbox') if library == 'mmdet' else dict(type='mmseg.IoUMetric')
+    for key in ('val_evaluator', 'test_evaluator'):
+        if key in config:
+            config[key] = dict(metric)
+
+
+def synthetic_diffusion(config: Config, side: int | None) -> None:
+    """The same for diffusion; pipelines of diffusers become a tiny U-Net, and the judge a network without weights."""
+    task = config.task
+    if config.model.student.type == 'DiffusersModel':
+        task.input_shape = (task.input_shape[0], 8, 8)
+        for name in ('student', 'teacher'):
+            config.model[name] = _tiny_pipeline(tuple(task.input_shape))
+    shape = tuple(task.input_shape)
+    if task.get('condition_shape') is not None:
+        task.condition_shape = (3, 8)
+    steps = task.get('sampler', {}).get('steps', 2)
+    if 'sampler' in task:
+        task.sampler.steps = min(steps, 2)
+    noise = config.train_dataloader.dataset.type == 'NoiseDataset'
+    folder = Path(tempfile.mkdtemp()) if noise and task.get('condition_shape') else None
+    _replace_data(config, shape, task.get('num_classes') or 2, 2 * BATCH_SIZE, side is None)
+    if noise:
+        config.train_dataloader.dataset = dict(type='NoiseDataset', length=2 * BATCH_SIZE, shape=shape,
+                                               num_classes=task.get('num_classes'), prompts=_tiny_prompts(folder))
+    for key in ('val_evaluator', 'test_evaluator'):
+        if config.get(key) is not None:
+            config[key].network = dict(type='resnet8', num_classes=task.num_classes)
+
+
+def _tiny_pipeline(shape: tuple[int, int, int]) -> dict:
+    return dict(type='DiffusersModel', unet=dict(
+        _class_name='UNet2DConditionModel', sample_size=shape[-1], in_channels=shape[0], out_channels=shape[0],
+        block_out_channels=(8, 16), down_block_types=('CrossAttnDownBlock2D', 'DownBlock2D'), layers_per_block=1,
+        up_block_types=('UpBlock2D', 'CrossAttnUpBlock2D'), cross_attention_dim=8, attention_head_dim=2, norm_num_groups=4))
+
+
+def _tiny_prompts(folder: Path | None) -> str | None:
+    if folder is None:
+        return None
+    from safetensors.torch import save_file
+    save_file(dict(embeddings=torch.zeros(2, 3, 8), empty=torch.zeros(3, 8)), folder / 'prompts.safetensors')
+    return str(folder / 'prompts.safetensors')
+
+
 def _replace_data(config: Config, shape: tuple[int, int, int], num_classes: int, length: int, keep: bool) -> None:
     """Put noise in place of all loaders' data sets.
 
@@ -455,7 +595,22 @@ def _replace_data(config: Config, shape: tuple[int, int, int], num_classes: int,
 
 #: task type to a function that replaces a config's data in place: ``f(config, side)``
 SYNTHETIC: dict[str, Callable[[Config, int | None], None]] = {
-    'Classification': synthetic_classification, 'MaskedImages': synthetic_masked_images}
+    'Classification': synthetic_classification, 'MaskedImages': synthetic_masked_images, 'DenseTask': synthetic_dense,
+    'Diffusion': synthetic_diffusion}
+
+
+def synthetic_data(kind: str) -> Callable[[Config, int | None], None]:
+    """The entry of :data:`SYNTHETIC` for a task, or for one that it is derived from.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if kind in SYNTHETIC:
+        return SYNTHETIC[kind]
+    for base in getattr(TASKS.get(kind), '__mro__', ()):
+        if base.__name__ in SYNTHETIC:
+            return SYNTHETIC[base.__name__]
+    raise ValueError(f'the check has no synthetic data for the task {kind}: add a function to zoo.checks.SYNTHETIC.')
 
 
 #: where a network's config names weights, and the kinds of values that do so
@@ -497,10 +652,7 @@ def tiny_step(path: Path, work_dir: Path, side: int | None = SIDE) -> None:
     from zoo.engine import Runner, prepare_config
     config = Config.fromfile(path)
     kind = config.get('task', config.model.get('task', {})).get('type', 'Classification')
-    if kind not in SYNTHETIC:
-        TASKS.get(kind)
-        raise ValueError(f'the check has no synthetic data for the task {kind}: add a function to zoo.checks.SYNTHETIC.')
-    SYNTHETIC[kind](config, side)
+    synthetic_data(kind)(config, side)
     _lighten(config.model)
     _allow_random_teachers(config.model)
     _fit_distillers(config)
@@ -516,8 +668,13 @@ def one_line(error: BaseException) -> str:
     return f'{type(error).__name__}: {lines[0][:300]}' if lines else type(error).__name__
 
 
+#: how :func:`try_step` begins what is no error
+SKIPPED = 'skipped: '
+
+
 def try_step(path: Path) -> tuple[str | None, float]:
-    """Whether :func:`tiny_step` works, on shrunk images or else on the task's own size: the error or None, and seconds."""
+    """Whether :func:`tiny_step` works, on shrunk images or else on the task's own size: the error (or, after ``skipped:``,
+    the package that is not installed) or None, and seconds."""
     torch.set_num_threads(1)
     start, error = time.perf_counter(), None
     for side in (SIDE, None):
@@ -526,6 +683,8 @@ def try_step(path: Path) -> tuple[str | None, float]:
             try:
                 tiny_step(path, Path(folder), side)
                 return None, time.perf_counter() - start
+            except MissingPackageError as missing:
+                return f'{SKIPPED}{missing}', time.perf_counter() - start
             except Exception as caught:
                 error = one_line(caught)
     return error, time.perf_counter() - start
@@ -543,7 +702,9 @@ def check_steps(paths: list[Path], root: Path = ROOT, processes: int = 1,
     for path, (error, spent) in zip(paths, results()):
         if seconds is not None:
             seconds[path] = spent
-        if error is not None:
+        if error is not None and error.startswith(SKIPPED):
+            print(f'{path.relative_to(root)}: {error}', file=sys.stderr)
+        elif error is not None:
             yield Problem(str(path.relative_to(root)), f'takes no training step: {error}')
 
 

@@ -12,6 +12,9 @@ Names:
 ``layer3.0.conv1``, ``neck.1``, ``fc:input``
     output (or input) of a module by its path; an index behind the path picks an element of a list or tuple.
 
+Detectors and segmentors of mmdet and mmseg have names of their own (:mod:`zoo.tasks.dense`): ``backbone.1``, ``neck.0``,
+``head.cls_scores``, ``decode_features``, ...
+
 Any of them with ``@view`` behind it (``logits@strong``) is read on that view of the batch.
 
 >>> reader = TapReader(net)

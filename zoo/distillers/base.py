@@ -27,7 +27,8 @@ class Needs:
     Args:
         student, teacher: tap names (see :mod:`zoo.taps`): ``logits``, ``pooled``, ``final_map``, ``stages`` (the list
             of stage maps), ``stages.-1``, ``preact_stages``, ``feats.0``, a module path such as ``layer3.0`` or, for its
-            input, ``fc:input``. ``logits@strong`` reads the tap on the batch's view ``strong``.
+            input, ``fc:input``. ``logits@strong`` reads the tap on the batch's view ``strong``. For detection and
+            segmentation see docs/dense.md.
         labels: hard labels ``(N,)`` are required.
         indices: positions of the samples in the data set are required.
         teacher_graph: the teacher's forward pass keeps its graph from the input on, so that gradients of its outputs
@@ -70,11 +71,11 @@ class Batch:
 
     Attributes:
         images: ``(N, C, H, W)`` float32, normalised.
-        labels: ``(N,)`` int64, or ``(N, K)`` float where mixing made them soft, or None.
+        labels: ``(N,)`` int64, or ``(N, K)`` float where mixing made them soft, or None; in segmentation ``(N, H, W)`` int64.
         hard_labels: ``(N,)`` int64 before mixing, or None.
         indices: ``(N,)`` int64, the samples' positions in the data set, or None.
         views: further views of the same images by name, such as ``{'strong': (N, C, H, W)}``.
-        extra: whatever else the data set gave.
+        extra: whatever else the data set gave; in detection and segmentation ``data_samples``, mmdet's or mmseg's.
     """
     images: Tensor
     labels: Tensor | None = None
@@ -95,7 +96,8 @@ class Shapes:
     """Shapes of all taps, found by a dry run; index 0 is the batch and carries no meaning.
 
     Attributes:
-        student, teacher: tap name to ``torch.Size``, or to a list of them (``stages``).
+        student, teacher: tap name to ``torch.Size``, or to a list of them (``stages``); None for what exists only in a step
+            with losses (``head.targets``).
         num_classes: of the task, or None where it has none.
         student_net, teacher_net: the networks, for the few methods that read a layer's weights
             (``teacher_net.classifier``); see :class:`zoo.taps.TapReader`.
@@ -138,9 +140,11 @@ class Distiller(nn.Module):
             student's trainable parameters; then task and distillation losses are differentiated apart and the
             optimiser steps along what the rule returns (over whole accumulated batches, with unscaled meaning).
         same_classes: whether logits of teacher and student must have the same number of classes.
+        needs_teacher: whether it makes no sense without ``model.teacher``.
     """
     needs: Needs = Needs()
     same_classes: ClassVar[bool] = True
+    needs_teacher: ClassVar[bool] = True
     gradient_rule: ClassVar[Any] = None
 
     def adapt_student(self, student: nn.Module, teacher: nn.Module | None, shapes: Shapes) -> nn.Module:

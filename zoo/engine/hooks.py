@@ -27,7 +27,7 @@ def bare(model: torch.nn.Module) -> torch.nn.Module:
 def batch_size(data) -> int:
     """Images in a loader's batch."""
     if isinstance(data, dict):
-        images = data.get('images', data.get('inputs'))
+        images = data.get('images', data.get('inputs', data.get('noise')))
         return len(images) if images is not None else 0
     return len(data) if hasattr(data, '__len__') else 0
 
@@ -179,11 +179,14 @@ class RecordHook(Hook):
 
     Args:
         monitor: the score whose best epoch is noted.
+        rule: ``'greater'`` or ``'less'``: which score is the best.
     """
     priority = 'LOW'
 
-    def __init__(self, monitor: str = 'top1'):
-        self.monitor = monitor
+    def __init__(self, monitor: str = 'top1', rule: str = 'greater'):
+        if rule not in ('greater', 'less'):
+            raise ValueError(f"RecordHook: rule is 'greater' or 'less', not {rule!r}.")
+        self.monitor, self.sign = monitor, 1 if rule == 'greater' else -1
         self.scores: list[dict] = []
 
     def before_train(self, runner) -> None:
@@ -202,6 +205,8 @@ class RecordHook(Hook):
             return
         score = dict(epoch=runner.train_loop.epoch, iteration=runner.train_loop.iter,
                      **{k: float(v) for k, v in (metrics or {}).items() if isinstance(v, (int, float))})
+        if getattr(runner, 'per_class', None):
+            score['per_class'] = runner.per_class
         self.scores.append(score)
         if is_main_process():
             with self.path.open('a') as file:
@@ -219,14 +224,14 @@ class RecordHook(Hook):
     def after_train(self, runner) -> None:
         from zoo.models.released import save_released
         model, cfg, loop = bare(runner.model), runner.cfg, runner.train_loop
-        best = max(self.scores, key=lambda s: s.get(self.monitor, float('-inf')), default=None)
+        best = max(self.scores, key=lambda s: self.sign * s.get(self.monitor, self.sign * float('-inf')), default=None)
         teacher = getattr(model, 'teacher', None)
         teacher_cfg = cfg.model.get('teacher') or {}
         dataset = loop.dataloader.dataset
         peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else \
             resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         record = dict(
-            config=str(cfg.filename or ''), data=getattr(dataset, 'name', type(dataset).__name__),
+            config=str(cfg.filename or ''), data=getattr(dataset, 'name', cfg.get('dataset_name') or type(dataset).__name__),
             train_images=len(dataset), epochs=loop.epoch, iterations=loop.iter, seed=runner.seed,
             batch_size=(loop.dataloader.batch_size or 0) * runner.world_size, processes=runner.world_size,
             amp=getattr(runner.optim_wrapper, 'amp', 'off'),
@@ -238,10 +243,12 @@ class RecordHook(Hook):
             train_seconds=round(runner.train_seconds, 2),
             images_per_second=round(runner.trained_images / max(runner.train_seconds, 1e-9), 1),
             peak_memory_bytes=int(peak), finished=time.strftime('%Y-%m-%d %H:%M:%S'), **environment())
+        if getattr(student_of(runner), 'privileged', None):  # its scores compare with no other network's
+            record['privileged'] = student_of(runner).privileged
         (self.folder / 'record.json').write_text(json.dumps(record, indent=2))
         student = getattr(runner, 'student_average', None) or student_of(runner)
         save_released(student, self.folder / 'student.safetensors', preprocess=preprocess_of(model),
-                      class_names=getattr(dataset, 'class_names', None),
+                      class_names=getattr(dataset, 'class_names', (getattr(dataset, 'metainfo', None) or {}).get('classes')),
                       facts={k: record[k] for k in ('config', 'data', 'epochs', 'seed', 'last', 'distillers', 'zoo', 'torch')})
 
 
@@ -259,10 +266,11 @@ def plain_config(value):
 def preprocess_of(model) -> dict:
     """What the student's input must look like: ``input_shape`` (C, H, W), ``mean`` and ``std`` for pixels in 0..1."""
     facts = dict(input_shape=list(getattr(model.task, 'input_shape', ())))
+    unit = 255 if hasattr(model.task, 'package') else 1  # mmdet and mmseg count pixels from 0 to 255
     for key in ('mean', 'std'):
         value = getattr(model.data_preprocessor, key, None)
         if value is not None:
-            facts[key] = [round(float(v), 6) for v in torch.as_tensor(value).flatten()]
+            facts[key] = [round(float(v) / unit, 6) for v in torch.as_tensor(value).flatten()]
     return facts
 
 

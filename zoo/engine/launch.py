@@ -115,7 +115,8 @@ def last_checkpoint(work_dir: str | os.PathLike) -> str:
 
 
 def test(config: Config, checkpoint: str | None = None) -> dict:
-    """Evaluate a checkpoint on the config's test set; returns the metrics.
+    """Evaluate a checkpoint on the config's test set; returns the metrics (``per_class`` among them where they
+    were found for each class).
 
     Args:
         config: as :func:`prepare_config` returns it.
@@ -132,10 +133,27 @@ def test(config: Config, checkpoint: str | None = None) -> dict:
                 'val_evaluator'):
         config.pop(key, None)
     config.resume, config.load_from = False, None
+    _leave_out_teacher(config)
     runner = Runner.from_cfg(config)
     if checkpoint is not None:
         load_checkpoint(runner.bare_model.student, checkpoint)
-    return runner.test()
+    metrics = runner.test()
+    per_class = getattr(runner, 'per_class', None)
+    return {**metrics, 'per_class': per_class} if per_class else metrics
+
+
+def _leave_out_teacher(config: Config) -> None:
+    """Detection and segmentation do not score the teacher, so that its weights need not be there for a test; methods that
+    change the student by it keep it."""
+    from zoo.distillers import Distiller
+    from zoo.registry import DISTILLERS, TASKS
+    task = (config.model.get('task') or {}).get('type')
+    dense = isinstance(task, str) and getattr(TASKS.get(task), 'package', '') in ('mmdet', 'mmseg')
+    if dense and all(DISTILLERS.get(d['type']).adapt_student is Distiller.adapt_student for d in
+                     config.model.get('distillers') or []):
+        config.model.teacher, config.model.distillers = None, []
+        config.model.pop('inherit', None)
+        config.model.student.pop('inherit', None)
 
 
 def print_summary(record: dict, work_dir: str | os.PathLike) -> None:
@@ -147,8 +165,9 @@ def print_summary(record: dict, work_dir: str | os.PathLike) -> None:
         rows.append(('teacher', f'{record["teacher"].get("type")}, {record["teacher_parameters"]:,} parameters'))
     rows.append(('distillers', ', '.join(d['type'] for d in record['distillers']) or 'none'))
     if last:
-        rows.append((f'{monitor}, last epoch', f'{last.get(monitor, float("nan")):.2f}'))
-        rows.append((f'{monitor}, best epoch', f'{best.get(monitor, float("nan")):.2f} (epoch {best["epoch"]})'))
+        digits = 4 if monitor.startswith('coco/') else 2  # mmdet counts from 0 to 1
+        rows.append((f'{monitor}, last epoch', f'{last.get(monitor, float("nan")):.{digits}f}'))
+        rows.append((f'{monitor}, best epoch', f'{best.get(monitor, float("nan")):.{digits}f} (epoch {best["epoch"]})'))
         for key in ('agreement', 'ece'):
             if key in last:
                 rows.append((key, f'{last[key]:.4g}'))

@@ -1,6 +1,9 @@
 """Loops over data that resume in mid-epoch and leave the random state as they found it."""
+import contextlib
+import io
 import itertools
 
+import numpy as np
 import torch
 from mmengine.runner import EpochBasedTrainLoop, ValLoop
 from torch.utils.data import DataLoader
@@ -52,6 +55,11 @@ class EpochLoop(EpochBasedTrainLoop):
         self._epoch += 1
 
 
+def _python(value):
+    """A numpy number as Python's, with the digits that it shows."""
+    return float(str(value)) if isinstance(value, np.floating) else value.item() if isinstance(value, np.generic) else value
+
+
 @LOOPS.register_module()
 class EvalLoop(ValLoop):
     """Validation and test in full precision; training goes on as if it had not happened.
@@ -63,9 +71,23 @@ class EvalLoop(ValLoop):
         super().__init__(runner, dataloader, evaluator)
         self.teacher_memory: dict | None = {} if remember_teacher else None
 
+    def _evaluate(self) -> dict:
+        if not any(type(metric).__module__.startswith('mmdet.') for metric in self.evaluator.metrics):
+            return self.evaluator.evaluate(len(self.dataloader.dataset))
+        text = io.StringIO()  # pycocotools prints two dozen lines each time: they go to the log file
+        with contextlib.redirect_stdout(text):
+            metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
+        self.runner.logger.info(text.getvalue())
+        for metric in self.evaluator.metrics:  # mmdet gives nothing at all where nothing was detected
+            for kind in getattr(metric, 'metrics', ()) if hasattr(metric, 'cat_ids') else ():
+                for name in ('mAP', 'mAP_50', 'mAP_75') if kind in ('bbox', 'segm') else ():
+                    metrics.setdefault(f'{metric.prefix}/{kind}_{name}', 0.0)
+        return metrics
+
     @torch.no_grad()
     def run(self) -> dict:
         before = random_state()
+        self.runner.eval_loop = self
         model = getattr(self.runner.model, 'module', self.runner.model)
         self.runner.call_hook('before_val')
         self.runner.call_hook('before_val_epoch')
@@ -80,7 +102,7 @@ class EvalLoop(ValLoop):
         finally:
             model.teacher_memory = None
             restore_random_state(before)
-        metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
+        metrics = {name: _python(value) for name, value in self._evaluate().items()}
         self.runner.call_hook('after_val_epoch', metrics=metrics)
         self.runner.call_hook('after_val')
         return metrics

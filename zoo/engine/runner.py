@@ -26,7 +26,9 @@ HOOKS = dict(runtime_info=dict(type='ProgressHook'), timer=dict(type='FiniteHook
 
 def _is_news(record: logging.LogRecord) -> bool:
     """False for mmengine's warnings about its own deprecated classes, which a user can do nothing about."""
-    return not any(word in record.getMessage() for word in ('FileClient', 'HardDiskBackend', 'no metainfo'))
+    old_news = ('FileClient', 'HardDiskBackend', 'no metainfo', 'The prefix is not set in metric',
+                'testing results of the whole dataset is empty')
+    return not any(word in record.getMessage() for word in old_news)
 
 
 @RUNNERS.register_module()
@@ -104,7 +106,7 @@ class Runner(BaseRunner):
         test = (self.cfg.get('val_dataloader') or {}).get('dataset', {}) if self.cfg else {}
         return RunnerTrainingSet(self.bare_model, self.train_dataloader,
                                  dataset if isinstance(dataset, dict) else None,
-                                 test.get('transforms') if isinstance(test, dict) else None)
+                                 test.get('transforms', test.get('pipeline')) if isinstance(test, dict) else None)
 
     def save_checkpoint(self, out_dir, filename, file_client_args=None, save_optimizer=True, save_param_scheduler=True,
                         meta=None, by_epoch=True, backend_args=None) -> None:

@@ -18,7 +18,8 @@ from torch import nn
 
 from zoo.distillers import at_loss, dkd_loss, kd_loss
 from zoo.models import build_network
-from zoo.registry import HOOKS
+from zoo.registry import HOOKS, OPTIMIZERS
+from zoo.tasks.dense import DenseTask
 
 #: method -> (the zoo's distiller, weight of the labels, the same loss by hand: (student taps, teacher taps, labels) -> scalar)
 METHODS = dict(
@@ -112,6 +113,8 @@ class BlockClock(Hook):
     def _now(self) -> float:
         if self.device == 'cuda':
             torch.cuda.synchronize()
+        elif hasattr(self.speed, 'maths'):
+            return time.process_time()
         return time.perf_counter()
 
     def before_train_epoch(self, runner) -> None:
@@ -129,6 +132,10 @@ class BlockClock(Hook):
         start = self._now()
         self.bare.steps(self.block)
         self.speed.bare.append(self._now() - start)
+        if hasattr(self.speed, 'maths'):
+            start = self._now()
+            self.bare.maths(self.block)
+            self.speed.maths.append(self._now() - start)
         if self.device == 'cuda':
             self.speed.bare_memory = max(self.speed.bare_memory, torch.cuda.max_memory_allocated())
             torch.cuda.reset_peak_memory_stats()
@@ -171,6 +178,139 @@ def measure_step(teacher: str, student: str, method: str, *, batch_size: int = 6
         runner.register_hook(BlockClock(bare, speed, block, device))
         runner.train()
     speed.zoo, speed.bare = speed.zoo[1:], speed.bare[1:]
+    return speed
+
+
+@dataclass
+class DistillationCost(Speed):
+    """Seconds (on the CPU: of its time, which other programs do not lengthen) of blocks of steps: the zoo's whole step
+    (``zoo``), the teacher's forward pass and the student's own step by hand (``bare``), and the distillers' terms with their
+    backward pass (``maths``)."""
+    maths: list[float] = field(default_factory=list)
+
+    @property
+    def ratios(self) -> list[float]:
+        """(zoo - maths) / bare, round by round."""
+        return [(a - m) / b for a, b, m in zip(self.zoo, self.bare, self.maths)]
+
+
+class _BareDense:
+    """By hand, on copies of a config's networks: the teacher up to what is read of it, and the student's own training step;
+    and apart from that what the distillers compute."""
+
+    def __init__(self, model, batches: list, config: Config, device: str, amp: str):
+        self.model = copy.deepcopy(model)
+        # copies of the frozen networks, which the model keeps outside of its modules
+        self.model.to(device)
+        self.batches, self.device = batches, device
+        self.dtype = dict(fp16=torch.float16, bf16=torch.bfloat16).get(amp)
+        self.scaler = torch.amp.GradScaler(device, enabled=amp == 'fp16')
+        self.clip = config.optim_wrapper.get('clip_grad')
+        self.optimizer = OPTIMIZERS.build(dict(config.optim_wrapper.optimizer, params=list(self.model.student.parameters())))
+        names = self.model._names('teacher')
+        self.parts = {self.model.teacher_reader.point(name)[4] for name in names}
+        self.taps: list[tuple] | None = None
+
+    def _batch(self, data):
+        return self.model.task.batch(self.model.data_preprocessor(data, training=True))
+
+    def steps(self, count: int) -> None:
+        model = self.model
+        for data in itertools.islice(itertools.cycle(self.batches), count):
+            batch = self._batch(copy.deepcopy(data))
+            with torch.autocast(self.device, dtype=self.dtype, enabled=self.dtype is not None):
+                with torch.no_grad():
+                    reader = model.teacher_reader
+                    images = batch.images if reader.prepare is None else reader.prepare(batch.images, None)
+                    if self.parts:
+                        reader.run_to(self.parts, images, batch.extra['data_samples'])
+                losses = model.student.loss(batch.images, batch.extra['data_samples'])
+            loss = sum(sum(v.mean() for v in value) if isinstance(value, (list, tuple)) else value.mean()
+                       for name, value in losses.items() if 'loss' in name)
+            self.optimizer.zero_grad()
+            self.scaler.scale(loss).backward()
+            if self.clip:
+                self.scaler.unscale_(self.optimizer)
+                torch.nn.utils.clip_grad_norm_(model.student.parameters(), **self.clip)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+
+    def _record(self) -> None:
+        """The taps of each batch, cut off from the networks."""
+        model, self.taps = self.model, []
+        for data in self.batches:
+            batch = self._batch(copy.deepcopy(data))
+            with torch.autocast(self.device, dtype=self.dtype, enabled=self.dtype is not None):
+                teacher = model._run_teacher(batch)
+                student, *_ = model.task.student_step(model.student_reader, batch, model._names('student'))
+            self.taps.append((batch, _cut(student), teacher))
+
+    def maths(self, count: int) -> None:
+        """The distillers' terms and their gradients by the taps, without the networks."""
+        model = self.model
+        if self.taps is None:
+            self._record()
+        for batch, student, teacher in itertools.islice(itertools.cycle(self.taps), count):
+            terms = [model.weights[name](model.progress) * value for name, distiller in model.distillers.items()
+                     for value in distiller(student, teacher, batch, model.progress).values()]
+            loss = sum(terms)
+            if isinstance(loss, torch.Tensor) and loss.requires_grad:
+                loss.backward()
+
+
+def _cut(value):
+    if isinstance(value, torch.Tensor):
+        return value.detach().requires_grad_(value.requires_grad)
+    if isinstance(value, dict):
+        cut = type(value)({k: _cut(dict.__getitem__(value, k)) for k in value})
+        cut.run = getattr(value, 'run', None)
+        return cut
+    return [_cut(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def measure_config(config: Config, *, block: int = 4, rounds: int = 8, amp: str = 'off', batches: int = 4) -> DistillationCost:
+    """Time a detection or segmentation config's step, on batches of its own data, against its parts.
+
+    Args:
+        config: as :func:`zoo.engine.prepare_config` returns it.
+        block, rounds: steps a block, and blocks of each side after one of warm-up.
+        amp: ``'off'``, ``'bf16'`` or ``'fp16'``.
+        batches: of the training set that are used, again and again.
+
+    Raises:
+        ValueError: for a config of another task, or without a teacher.
+    """
+    from .runner import Runner
+    if not config.model.get('teacher') or not config.model.get('distillers'):
+        raise ValueError('There is nothing to compare: the config has no teacher or no distillers.')
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    for key in ('val_dataloader', 'val_cfg', 'val_evaluator', 'test_dataloader', 'test_cfg', 'test_evaluator', 'custom_hooks'):
+        config.pop(key, None)
+    config.optim_wrapper.amp = amp
+    config.train_cfg = dict(type='EpochLoop', max_epochs=1)
+    config.param_scheduler = [dict(type='ConstantLR', factor=1.0, by_epoch=True)]
+    config.default_hooks = dict(checkpoint=None)
+    with tempfile.TemporaryDirectory() as folder:
+        config.work_dir = folder
+        runner = Runner.from_cfg(config)
+        if not isinstance(runner.bare_model.task, DenseTask):
+            raise ValueError(f'--config measures detection and segmentation, not {type(runner.bare_model.task).__name__}: for '
+                             'classification give --pairs and --methods.')
+        loader = runner.build_dataloader(config.train_dataloader)
+        data = list(itertools.islice(iter(loader), batches))
+        if not data:
+            raise ValueError('The training set gives no batch.')
+        bare = _BareDense(runner.bare_model, data, config, device, amp)
+        bare.model.train()
+        speed = DistillationCost()
+        bare.steps(2)
+        bare.maths(2)
+        runner._train_dataloader = torch.utils.data.DataLoader(
+            _Batches([data[i % len(data)] for i in range(block * (rounds + 1))]), batch_size=1,
+            collate_fn=lambda samples: copy.deepcopy(samples[0]))
+        runner.register_hook(BlockClock(bare, speed, block, device))
+        runner.train()
+    speed.zoo, speed.bare, speed.maths = speed.zoo[1:], speed.bare[1:], speed.maths[1:]
     return speed
 
 

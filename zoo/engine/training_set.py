@@ -27,7 +27,7 @@ class RunnerTrainingSet:
         loader: the training loader.
         dataset_cfg: the training set's config; the transforms of ``test_transforms`` replace its own where a pass is asked
             for without augmentation.
-        test_transforms: per-image transforms of the evaluation set, or None.
+        test_transforms: per-image transforms (detection and segmentation: the pipeline) of the evaluation set, or None.
     """
 
     def __init__(self, model, loader: DataLoader, dataset_cfg: dict | None = None, test_transforms=None):
@@ -42,9 +42,12 @@ class RunnerTrainingSet:
         before = random_state()
         model = self.model
         dataset = self.loader.dataset
-        if not augment and self.dataset_cfg is not None and 'transforms' in self.dataset_cfg:
-            cfg = {k: v for k, v in self.dataset_cfg.items() if k not in ('transforms', 'views')}
-            dataset = DATASETS.build(dict(cfg, transforms=self.test_transforms or []))
+        if not augment and self.dataset_cfg is not None:
+            kept = {k: v for k, v in self.dataset_cfg.items() if k not in ('transforms', 'views', 'pipeline')}
+            if 'transforms' in self.dataset_cfg:
+                dataset = DATASETS.build(dict(kept, transforms=self.test_transforms or []))
+            elif 'pipeline' in self.dataset_cfg and self.test_transforms is not None:
+                dataset = DATASETS.build(dict(kept, pipeline=self.test_transforms))
         loader = DataLoader(dataset, batch_size=self.loader.batch_size or 64, shuffle=augment,
                             num_workers=self.loader.num_workers, collate_fn=self.loader.collate_fn)
         try:
@@ -68,7 +71,7 @@ class RunnerTrainingSet:
         data = self.loader.collate_fn([self.loader.dataset[i] for i in range(min(8, self.num_samples))])
         restore_random_state(before)
         processed = self.model.data_preprocessor(data, training=False)
-        digest.update(processed['images'].float().cpu().numpy().tobytes())
+        digest.update(processed['images' if 'images' in processed else 'inputs'].float().cpu().numpy().tobytes())
         return digest.hexdigest()
 
     def cached(self, key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -24,8 +24,11 @@ from zoo.models.cifar_shufflenetv1 import ShuffleV1
 from zoo.models.cifar_shufflenetv2 import ShuffleV2
 from zoo.models.cifar_vgg import CifarVGG, vgg8, vgg11, vgg13, vgg16, vgg19
 from zoo.models.cifar_wrn import CifarWRN, wrn_16_1, wrn_16_2, wrn_40_1, wrn_40_2
+from zoo.models.diffusers_model import DiffusersModel
+from zoo.models.diffusion_unet import DiffusionUNet
 from zoo.models.heads import AuxHead
 from zoo.models.imagenet_mobilenetv1 import ImageNetMobileNetV1, mobilenet_v1
+from zoo.models.label_assisted import LabelAssistedSegmentor
 from zoo.models.mae import (
     MaskedAutoencoder,
     export_encoder,
@@ -37,15 +40,17 @@ from zoo.models.mae import (
     unpatchify,
 )
 from zoo.models.network import ClassificationNetwork
+from zoo.models.openmmlab import MMDetModel, MMSegModel, TimmBackbone
 from zoo.models.python_file import PythonFileModel
 from zoo.models.tap_points import generic_tap_points
 from zoo.models.timm_model import TimmModel
 from zoo.models.torchvision_model import TorchvisionModel
 
 __all__ = [
-    'AuxHead', 'CheckpointError', 'CifarResNet', 'CifarVGG', 'CifarWRN', 'ClassificationNetwork', 'FourStageResNet',
-    'ImageNetMobileNetV1', 'LoadReport', 'MLP2', 'MaskedAutoencoder', 'MobileNetV2', 'PythonFileModel', 'ResNet18',
-    'ResNet34', 'ResNet50', 'ShuffleV1', 'ShuffleV2', 'TimmModel', 'TorchvisionModel', 'build_network',
+    'AuxHead', 'CheckpointError', 'CifarResNet', 'CifarVGG', 'CifarWRN', 'ClassificationNetwork', 'DiffusersModel',
+    'DiffusionUNet', 'FourStageResNet', 'ImageNetMobileNetV1', 'LabelAssistedSegmentor', 'LoadReport', 'MLP2',
+    'MMDetModel', 'MMSegModel', 'MaskedAutoencoder', 'MobileNetV2', 'PythonFileModel', 'ResNet18', 'ResNet34',
+    'ResNet50', 'ShuffleV1', 'ShuffleV2', 'TimmBackbone', 'TimmModel', 'TorchvisionModel', 'build_network',
     'export_encoder', 'generic_tap_points', 'load_checkpoint', 'mask_indices', 'masked_taps', 'mobilenet_v1',
     'patchify', 'random_masking', 'read_state_dict', 'resnet8', 'resnet8x4', 'resnet14', 'resnet20', 'resnet32',
     'resnet32x4', 'resnet44', 'resnet56', 'resnet110', 'sincos_pos_embed_2d', 'unpatchify', 'vgg8', 'vgg11',

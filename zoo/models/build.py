@@ -44,7 +44,9 @@ def build_network(cfg: 'Mapping | str | nn.Module', num_classes: int | None = No
     network = MODELS.build({'_scope_': 'zoo', **cfg})
     if source is not None:
         load_checkpoint(network, source, **options)
-    network.build_config = _json_config(cfg)
+    # a builder that resolves its config (of another package's file) has noted what it came to
+    if (getattr(network, 'build_config', None) or {}).get('type') != cfg['type']:
+        network.build_config = _json_config(cfg)
     return network
 
 

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlparse
 
 import numpy as np
 import torch
+from mmengine.logging import HistoryBuffer
 from torch import nn
 
 from zoo.registry import UnknownNameError, near_names, unknown
@@ -140,7 +141,7 @@ def _torch_load(path: Path, trust_pickle: bool):
         except Exception as error:  # damaged bytes can make the unpickler raise anything
             raise CheckpointError(f'{path} cannot be read: {_first_line(error)}.{_pointer_hint(path)}') from error
     try:
-        # Training arguments and numpy numbers (a best accuracy) stand in many files and can run nothing.
+        # Training arguments, numpy's numbers and arrays and mmengine's histories stand in many files and can run nothing.
         with torch.serialization.safe_globals(_HARMLESS):
             return torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
@@ -156,12 +157,22 @@ def _torch_load(path: Path, trust_pickle: bool):
                               f'{_pointer_hint(path)}') from error
 
 
+def _history_method(owner: object, name: str):
+    """Stands for ``getattr`` in files of mmengine, whose histories name their own four methods by it."""
+    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
+        return getattr(HistoryBuffer, name)
+    raise pickle.UnpicklingError(f'GLOBAL builtins.getattr, for {name!r} of {owner!r}')
+
+
 def _harmless_globals() -> list:
     scalar = np.float64(0).__reduce__()[0]
     kinds = {type(np.dtype(code)) for code in ('f2', 'f4', 'f8', 'i4', 'i8', 'u1', 'bool')}
-    # numpy 1 wrote the scalar's constructor under another module than numpy 2
-    return [scalar, (scalar, 'numpy.core.multiarray.scalar'), (scalar, 'numpy._core.multiarray.scalar'), np.dtype,
-            Namespace, *kinds]
+    array = np.zeros(1).__reduce__()[0]
+    # numpy 1 wrote these constructors under another module than numpy 2; mmengine's checkpoints hold histories of losses
+    moved = [(function, f'numpy.{core}.multiarray.{name}') for core in ('core', '_core')
+             for function, name in ((scalar, 'scalar'), (array, '_reconstruct'))]
+    methods = [(_history_method, f'{module}.getattr') for module in ('builtins', '__builtin__')]
+    return [scalar, array, *moved, *methods, np.dtype, np.ndarray, Namespace, HistoryBuffer, *kinds]
 
 
 _HARMLESS = _harmless_globals()

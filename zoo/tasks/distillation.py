@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from zoo.distillers.base import Progress, Shapes, WeightSchedule
 from zoo.models import build_network
-from zoo.registry import DISTILLERS, MODELS, TASKS, UnknownNameError
+from zoo.registry import DISTILLERS, MODELS, TASKS, UnknownNameError, unknown
 from zoo.taps import TapReader, split_view
 
 from .classification import Classification
@@ -26,6 +26,8 @@ class NonFiniteLossError(RuntimeError):
 def _has_weights(cfg) -> bool:
     if isinstance(cfg, nn.Module):
         return True
+    if cfg.get('type') in ('MMDetModel', 'MMSegModel', 'LabelAssistedSegmentor'):  # `pretrained` is of their backbones alone
+        return bool(cfg.get('checkpoint'))
     return any(cfg.get(key) for key in ('checkpoint', 'pretrained', 'weights'))
 
 
@@ -40,6 +42,35 @@ def _build_teacher(cfg, num_classes: int | None) -> nn.Module:
             config = Path('configs', *path.parts[1:-1]).with_suffix('.py')
             hint = f'Train the teacher first: python tools/train.py {config} (or set model.teacher.checkpoint=PATH).'
         raise FileNotFoundError(f'The teacher has no weights: {error} {hint}') from None
+
+
+def inherit_weights(student: nn.Module, teacher: nn.Module | None, parts: Iterable[str]) -> None:
+    """Copy the teacher's weights of some modules into the student's.
+
+    Args:
+        parts: module paths that both have, such as ``('neck', 'bbox_head')``.
+
+    Raises:
+        ValueError: if there is no teacher, or shapes or keys differ; says which.
+        UnknownNameError: for a module that one of them lacks.
+    """
+    if teacher is None:
+        raise ValueError(f'model.inherit is {list(parts)}, but model.teacher is None.')
+    for part in parts:
+        for side, network in (('student', student), ('teacher', teacher)):
+            known = [name for name, _ in network.named_modules()]
+            if part not in known:
+                raise UnknownNameError(unknown(f'module of the {side} to inherit', part, known))
+        own, theirs = student.get_submodule(part).state_dict(), teacher.get_submodule(part).state_dict()
+        lacking = sorted(set(own) ^ set(theirs))
+        if lacking:
+            raise ValueError(f'model.inherit: {part} of student and teacher are not alike; only one has '
+                             f'{", ".join(f"{part}.{key}" for key in lacking[:4])}.')
+        for key, value in own.items():
+            if value.shape != theirs[key].shape:
+                raise ValueError(f'model.inherit: {part}.{key} is {list(theirs[key].shape)} in the teacher and '
+                                 f'{list(value.shape)} in the student.')
+        student.get_submodule(part).load_state_dict(theirs)
 
 
 @MODELS.register_module()
@@ -57,34 +88,45 @@ class Distillation(BaseModel):
         distillers: configs of DISTILLERS, each with an optional ``weight`` (see :class:`WeightSchedule`) and ``name``.
         task: config of TASKS.
         data_preprocessor: what turns a loader's batch into the networks' input, on the device.
+        inherit: modules of the teacher, such as ``('neck', 'bbox_head')``, whose weights the student starts from; also as
+            ``inherit`` in the student's config.
 
     Raises:
         ValueError: if the teacher has no weights, classes differ, or taps do not fit a distiller: all before the first step.
     """
 
     def __init__(self, student, teacher=None, distillers: Sequence[dict] = (), task: dict | Classification | None = None,
-                 data_preprocessor: dict | nn.Module | None = None):
-        if isinstance(data_preprocessor, dict):
-            data_preprocessor = MODELS.build(data_preprocessor)
-        super().__init__(data_preprocessor=data_preprocessor)
+                 data_preprocessor: dict | nn.Module | None = None, inherit: Sequence[str] = ()):
         if task is None:
             raise ValueError('A Distillation needs a task, such as task=dict(type="Classification", num_classes=10).')
-        self.task = TASKS.build(task) if isinstance(task, dict) else task
+        task = TASKS.build(task) if isinstance(task, dict) else task  # first: it may bring the package of all the others
+        preprocessor_config = data_preprocessor if isinstance(data_preprocessor, dict) else None
+        if preprocessor_config is not None:
+            data_preprocessor = MODELS.build(data_preprocessor)
+        super().__init__(data_preprocessor=data_preprocessor)
+        self.task = task
         num_classes = getattr(self.task, 'num_classes', None)
+        if not isinstance(student, (str, nn.Module)):
+            student = dict(student)
+            inherit = student.pop('inherit', inherit)
         student = build_network(student, num_classes=num_classes)
+        if data_preprocessor is None and hasattr(self.task, 'default_preprocessor'):
+            own = self.task.default_preprocessor(student)
+            self.data_preprocessor = self.data_preprocessor if own is None else own
         self._frozen: list[nn.Module] = []
         teacher_input = None
         if teacher is not None:
             if not isinstance(teacher, nn.Module):
                 teacher = dict(teacher)
-                teacher_input = teacher.pop('input', 'own' if teacher.get('pretrained') else None)
+                default = getattr(self.task, 'default_input', 'own' if teacher.get('pretrained') else None)
+                teacher_input = teacher.pop('input', default)
                 if not teacher.pop('untrained', False) and not _has_weights(teacher):
                     raise ValueError(
                         f'The teacher {teacher.get("type")} has random weights: set model.teacher.checkpoint=PATH (train one '
-                        'with a config of configs/classification/vanilla), pretrained=True for a timm model, or '
+                        'with a config of configs/<task>/vanilla), pretrained=True for a timm model, or '
                         'model.teacher.untrained=True if you mean it.')
             teacher = _build_teacher(teacher, num_classes)
-        elif distillers:
+        elif any(DISTILLERS.get(d['type']).needs_teacher for d in distillers):
             names = ', '.join(str(d['type']) for d in distillers)
             raise ValueError(f'model.distillers has {names} but model.teacher is None: set model.teacher, or remove them.')
 
@@ -99,7 +141,14 @@ class Distillation(BaseModel):
             name = name if name not in self.distillers else f'{name}_{len(self.distillers) + 1}'
             self.distillers[name] = distiller
             self.weights[name] = WeightSchedule(weight)
+        if inherit:
+            inherit_weights(student, teacher, (inherit,) if isinstance(inherit, str) else inherit)
         self._adapt(student, teacher, num_classes, teacher_input)
+        if hasattr(self.task, 'adopt'):
+            self.task.adopt(self.student, self.data_preprocessor, preprocessor_config)
+        for network in (self.student, self.teacher):
+            if hasattr(network, 'normalised_by'):  # it makes a part of its input itself
+                network.normalised_by(self.data_preprocessor)
         rules = [d.gradient_rule for d in self.distillers.values() if d.gradient_rule is not None]
         if len(rules) > 1:
             raise ValueError('Two distillers of model.distillers each set their own gradient rule: only one may.')
@@ -108,8 +157,12 @@ class Distillation(BaseModel):
         self.teacher_memory: dict[int, Tensor] | None = None
         self._broken: Tensor | None = None
         self._last_terms: list[str] = []
+        self._facts: dict[str, Tensor] = {}
 
     # ---- construction
+
+    def _reader(self, network: nn.Module, example: Tensor, adapter: nn.Module | None = None) -> TapReader:
+        return getattr(self.task, 'reader', TapReader)(network, example, adapter)
 
     def _adapt(self, student: nn.Module, teacher: nn.Module | None, num_classes: int | None, teacher_input) -> None:
         example = self.task.example()
@@ -123,12 +176,12 @@ class Distillation(BaseModel):
             if adapter is not None:
                 self._frozen.append(adapter)
                 print_log(adapter.describe('The teacher'), 'current', logging.WARNING)
-            self.teacher_reader = TapReader(teacher, example, adapter)
+            self.teacher_reader = self._reader(teacher, example, adapter)
             teacher_shapes = self._shapes(self.teacher_reader, teacher_names)
         else:
             self.teacher_reader, teacher_shapes = None, {}
         for distiller in self.distillers.values():
-            reader = TapReader(student, example)
+            reader = self._reader(student, example)
             shapes = {}
             for name in distiller.needs.student:
                 try:
@@ -138,9 +191,12 @@ class Distillation(BaseModel):
             student = distiller.adapt_student(student, teacher, Shapes(
                 shapes, teacher_shapes, num_classes, student_net=reader, teacher_net=self.teacher_reader))
         self.student = student
-        self.student_reader = TapReader(student, example)
+        self.student_reader = self._reader(student, example)
         student_shapes = self._shapes(self.student_reader, (*self.task.tap_names, *self._names('student')))
-        self._check_classes(student_shapes, teacher_shapes, num_classes)
+        if hasattr(self.task, 'check_classes'):
+            self.task.check_classes(student, teacher, dict(self.distillers.items()))
+        else:
+            self._check_classes(student_shapes, teacher_shapes, num_classes)
         for distiller in self.distillers.values():
             distiller.build(Shapes(
                 {name: student_shapes[name] for name in distiller.needs.student},
@@ -149,6 +205,8 @@ class Distillation(BaseModel):
                 image_shape=tuple(example.shape[1:]), adapt_input=self._adapter))
 
     def _adapter(self, network: nn.Module, wanted):
+        if hasattr(self.task, 'input_adapter'):
+            return self.task.input_adapter(network, wanted, self.data_preprocessor)
         return input_adapter(network, wanted, self.data_preprocessor, tuple(self.task.example().shape[1:]))
 
     def _shapes(self, reader: TapReader, names: Iterable[str]) -> dict:
@@ -201,7 +259,8 @@ class Distillation(BaseModel):
         """
         batch = self.task.batch(data)
         if mode == 'tensor':
-            return self.student(batch.images)
+            return self.student_reader(batch.images, ['logits'])['logits'] if hasattr(self.task, 'student_step') \
+                else self.student(batch.images)
         if mode == 'predict':
             return self._predict(batch)
         if mode != 'loss':
@@ -209,11 +268,16 @@ class Distillation(BaseModel):
         self._check_batch(batch)
         # the teacher first: what its pass needs is free again before the student's activations are kept
         teacher = self._run_teacher(batch)
-        student = self.task.run(self.student_reader, batch, (*self.task.tap_names, *self._names('student')))
+        names = (*self.task.tap_names, *self._names('student'))
+        factor = math.prod(d.task_weight(self.progress) for d in self.distillers.values())
+        if hasattr(self.task, 'student_step'):  # a network with a loss of its own, in the same pass
+            student, terms, self._facts = self.task.student_step(self.student_reader, batch, names, bool(factor))
+        else:
+            student, terms = self.task.run(self.student_reader, batch, names), None
         device = batch.images.device.type
         with torch.autocast(device, enabled=False):
-            factor = math.prod(d.task_weight(self.progress) for d in self.distillers.values())
-            terms = self.task.loss(student[self.task.tap_names[0]], batch) if factor else {}
+            if terms is None:
+                terms = self.task.loss(student[self.task.tap_names[0]], batch) if factor else {}
             terms = {name: factor * value for name, value in terms.items()}
             self._last_terms = list(terms)
             for name, distiller in self.distillers.items():
@@ -289,7 +353,7 @@ class Distillation(BaseModel):
                 own = [v for k, v in terms.items() if k in self._last_terms]
                 other = [v for k, v in terms.items() if k not in self._last_terms]
                 optim_wrapper.update_params_by_rule(sum(own), sum(other), self.gradient_rule)
-        return {**{name: value.detach() for name, value in terms.items()}, 'loss': total.detach()}
+        return {**{name: value.detach() for name, value in terms.items()}, 'loss': total.detach(), **self._facts}
 
     def val_step(self, data) -> list[dict]:
         data = self.data_preprocessor(data, training=False)

@@ -1,0 +1,8 @@
+"""Segmentation of digits in scenes: AdamW, batch 16, 20 epochs, cosine after a warm-up."""
+train_cfg = dict(type='EpochLoop', max_epochs=20, val_interval=5)
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
+                     clip_grad=dict(max_norm=10.0))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.05, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', by_epoch=True, begin=1, end=20, T_max=19, convert_to_iter_based=True),
+]

@@ -1,0 +1,19 @@
+"""GFL on a ResNet-18 of half width, alone, on scenes of real handwritten digits: the teacher of the pairs.
+
+    python tools/train.py configs/detection/vanilla/gfl_r18_digit_scenes.py
+
+Measured: not run. Paper: reports nothing on this data set.
+"""
+_base_ = [
+    '../../_base_/datasets/digit_scenes_det.py', '../../_base_/schedules/digit_scenes_det.py',
+    '../../_base_/runtime_detection.py',
+]
+model = dict(
+    type='Distillation',
+    student=dict(
+        type='MMDetModel', config='mmdet::gfl/gfl_r50_fpn_1x_coco.py',
+        model=dict(
+            backbone=dict(depth=18, stem_channels=32, base_channels=32),
+            neck=dict(in_channels=[32, 64, 128, 256], out_channels=64, num_outs=3),
+            bbox_head=dict(in_channels=64, feat_channels=64, stacked_convs=2,
+                           anchor_generator=dict(octave_base_scale=4, strides=[8, 16, 32])))))
