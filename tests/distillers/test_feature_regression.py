@@ -120,3 +120,27 @@ def test_bad_input():
     distiller.build(Shapes({'final_map': torch.Size((2, 3))}, {'final_map': torch.Size((2, 3))}))
     with pytest.raises(ValueError, match='normalize=False'):
         distiller.prepare(training_set([torch.zeros(1, 3)]))
+
+
+def test_lists_pair_level_by_level():
+    """As each level alone, statistics too; batches may have another size than the dry run."""
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = ([torch.randn(3, c, s, s + 1, generator=generator) for s in (4, 2)] for c in (3, 5))
+    whole = FeatureRegression(student_feat='neck', teacher_feat='neck')
+    whole.build(Shapes({'neck': [torch.Size((1, 3, 6, 6)), torch.Size((1, 3, 3, 3))]},
+                       {'neck': [torch.Size((1, 5, 6, 6)), torch.Size((1, 5, 3, 3))]}))
+    whole.prepare(SimpleNamespace(teacher_outputs=lambda names, augment=False: iter([(dict(neck=teacher), None)]),
+                                  cached=lambda key, compute: compute()))
+    got = whole({'neck': student}, {'neck': teacher}, Batch(student[0]), Progress())
+    singles = []
+    for level in range(2):
+        single = FeatureRegression()
+        single.build(Shapes({'final_map': student[level].shape}, {'final_map': teacher[level].shape}))
+        single.connector.load_state_dict(whole.connector[level].state_dict())
+        single.prepare(training_set([teacher[level]]))
+        singles.append(single({'final_map': student[level]}, {'final_map': teacher[level]}, Batch(student[0]), Progress()))
+    for name, value in got.items():
+        torch.testing.assert_close(value, (singles[0][name] + singles[1][name]) / 2)
+    with pytest.raises(ValueError, match='a list of 2.*one tensor'):
+        FeatureRegression(student_feat='neck').build(Shapes({'neck': [torch.Size((1, 3, 6, 6))] * 2},
+                                                            {'final_map': torch.Size((2, 3))}))

@@ -8,12 +8,13 @@ token is the form of AM-RADIO, without reference code here.
 """
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.connectors import connect
 from zoo.registry import DISTILLERS
 
 from ..base import Distiller, Needs
+from ..levels import as_levels
 
 __all__ = ['FeatureRegression', 'cosine_feature_loss', 'smooth_l1_feature_loss', 'vfm_feature_loss']
 
@@ -80,14 +81,16 @@ class FeatureRegression(Distiller):
 
     A connector turns the student's tap into the teacher's shape, between maps, tokens and vectors alike. Targets are
     normalised by the mean and the unbiased standard deviation of each channel over the training set (all positions).
-    With several teachers, one entry of ``model.distillers`` each.
+    With several teachers, one entry of ``model.distillers`` each. Taps that are lists (``neck``, ``stages``) pair entry by
+    entry, each pair with a connector of its own, and the terms are averaged over the pairs.
 
     Args:
         cosine_weight, l1_weight: of the two terms.
         reduction: of :func:`cosine_feature_loss`.
         beta: of :func:`smooth_l1_feature_loss`.
         normalize: whether targets are normalised; else no pass over the training set is made.
-        student_feat, teacher_feat: taps of one tensor each (``final_map``, ``tokens``, ``pooled`` ...).
+        student_feat, teacher_feat: taps (``final_map``, ``tokens``, ``pooled``, ``neck`` ...), both one tensor or both lists
+            of one length.
         connector: config of CONNECTORS; the default is one linear map.
     """
 
@@ -104,14 +107,20 @@ class FeatureRegression(Distiller):
 
     def build(self, shapes):
         student, teacher = shapes.student[self.student_feat], shapes.teacher[self.teacher_feat]
-        if isinstance(student, list) or isinstance(teacher, list):
-            raise ValueError(f'FeatureRegression reads one tensor of each network: {self.student_feat!r} or '
-                             f'{self.teacher_feat!r} is a list of them; name one, such as stages.-1.')
-        self.connector = connect(student, teacher, self.connector_config)
-        self.channel_axis = 2 if len(teacher) == 3 else 1
-        channels = teacher[self.channel_axis]
-        self.register_buffer('teacher_mean', torch.zeros(channels))
-        self.register_buffer('teacher_std', torch.ones(channels))
+        counts = [None if isinstance(x, torch.Size) else len(x) for x in (student, teacher)]
+        if counts[0] != counts[1] or counts[0] == 0:
+            has = ['one tensor' if count is None else f'a list of {count}' for count in counts]
+            raise ValueError(f"FeatureRegression pairs tensor with tensor, but the student's {self.student_feat!r} is {has[0]} "
+                             f"and the teacher's {self.teacher_feat!r} {has[1]}: name one entry, such as stages.-1.")
+        if counts[0] is None:
+            self.connector = connect(student, teacher, self.connector_config)
+            teacher = [teacher]
+        else:
+            self.connector = nn.ModuleList(connect(s, t, self.connector_config) for s, t in zip(student, teacher))
+        self.channel_axes = [2 if len(shape) == 3 else 1 for shape in teacher]
+        self.widths = [shape[axis] for shape, axis in zip(teacher, self.channel_axes)]
+        self.register_buffer('teacher_mean', torch.zeros(sum(self.widths)))  # of all entries, one behind the other
+        self.register_buffer('teacher_std', torch.ones(sum(self.widths)))
 
     def prepare(self, training_set):
         if not self.normalize:
@@ -122,24 +131,33 @@ class FeatureRegression(Distiller):
 
     def _statistics(self, training_set) -> dict[str, Tensor]:
         """Mean and unbiased standard deviation ``(D,)`` of each channel, in one pass, merged in float64."""
-        count, mean, squares = 0, 0.0, 0.0
+        counts, means, squares = ([0.0] * len(self.widths) for _ in range(3))
         for taps, _ in training_set.teacher_outputs((self.teacher_feat,)):
-            x = taps[self.teacher_feat].detach().movedim(self.channel_axis, -1).flatten(0, -2).cpu().double()
-            own = x.mean(0)
-            delta, total = own - mean, count + len(x)
-            squares = squares + (x - own).square().sum(0) + delta.square() * (count * len(x) / total)
-            mean = mean + delta * (len(x) / total)
-            count = total
-        if count < 2:
+            for i, (x, axis) in enumerate(zip(as_levels(taps[self.teacher_feat]), self.channel_axes)):
+                x = x.detach().movedim(axis, -1).flatten(0, -2).cpu().double()
+                own = x.mean(0)
+                delta, total = own - means[i], counts[i] + len(x)
+                squares[i] = squares[i] + (x - own).square().sum(0) + delta.square() * (counts[i] * len(x) / total)
+                means[i] = means[i] + delta * (len(x) / total)
+                counts[i] = total
+        if min(counts) < 2:
             raise ValueError('FeatureRegression normalises by the training set, which has fewer than two feature '
                              'vectors: set normalize=False.')
-        std = (squares / (count - 1)).sqrt()
-        return dict(mean=mean.float(), std=torch.where(std > 0, std, torch.ones_like(std)).float())
+        std = torch.cat([(square / (count - 1)).sqrt() for square, count in zip(squares, counts)])
+        return dict(mean=torch.cat(means).float(), std=torch.where(std > 0, std, torch.ones_like(std)).float())
 
     def forward(self, student, teacher, batch, progress):
-        predicted, target = self.connector(student[self.student_feat]), teacher[self.teacher_feat].detach()
-        shape = [1] * target.dim()
-        shape[self.channel_axis] = -1
-        target = (target - self.teacher_mean.view(shape)) / self.teacher_std.view(shape)
-        return dict(cosine=self.cosine_weight * cosine_feature_loss(predicted, target, reduction=self.reduction),
-                    smooth_l1=self.l1_weight * smooth_l1_feature_loss(predicted, target, beta=self.beta))
+        connectors = self.connector if isinstance(self.connector, nn.ModuleList) else [self.connector]
+        cosine, l1 = [], []
+        for connector, x, target, axis, mean, std in zip(
+                connectors, as_levels(student[self.student_feat]), as_levels(teacher[self.teacher_feat]), self.channel_axes,
+                self.teacher_mean.split(self.widths), self.teacher_std.split(self.widths)):
+            if target.dim() == 4:  # images of detection differ in size from batch to batch
+                connector.teacher_shape = (*connector.teacher_shape[:2], *target.shape[2:])
+            predicted, target = connector(x), target.detach()
+            shape = [1] * target.dim()
+            shape[axis] = -1
+            target = (target - mean.view(shape)) / std.view(shape)
+            cosine.append(cosine_feature_loss(predicted, target, reduction=self.reduction))
+            l1.append(smooth_l1_feature_loss(predicted, target, beta=self.beta))
+        return dict(cosine=self.cosine_weight * torch.stack(cosine).mean(), smooth_l1=self.l1_weight * torch.stack(l1).mean())

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from zoo.registry import DISTILLERS
 
 from ..base import Distiller, Needs, hard_labels
+from ..dense_heads import DenseHead, refuse_unlike
 
 __all__ = ['ND', 'mix_centers', 'nd_loss']
 
@@ -88,10 +89,13 @@ class ND(Distiller):
         dropout: of the student's embedder.
         embedder_init: ``'cifar'`` (torch's default weight, bias 0) or ``'imagenet'`` (both normal, std 0.01).
         smoothing: the ``label_smoothing`` of the mixup; unused for hard labels.
+        at_positives: for the dense head of a detector: the taps are lists over its levels, such as
+            ``bbox_head.gfl_cls:input``, and are read where the student's head assigns an object, whose class is the label.
+            That is our reading; the paper has classifiers alone.
     """
 
     def __init__(self, student_tap: str = 'pooled', teacher_tap: str = 'pooled', augment: bool = True,
-                 dropout: float = 0.5, embedder_init: str = 'cifar', smoothing: float = 0.1):
+                 dropout: float = 0.5, embedder_init: str = 'cifar', smoothing: float = 0.1, at_positives: bool = False):
         super().__init__()
         if embedder_init not in ('cifar', 'imagenet'):
             raise ValueError(f"ND: embedder_init is 'cifar' or 'imagenet', not {embedder_init!r}.")
@@ -103,13 +107,23 @@ class ND(Distiller):
         self.embedder_init = embedder_init
         self.smoothing = smoothing
         self.embedder: nn.Sequential | None = None
-        self.needs = Needs(student=(student_tap,), teacher=(teacher_tap,), labels=True)
+        self.at_positives = at_positives
+        own = (student_tap, 'head.targets') if at_positives else (student_tap,)
+        self.needs = Needs(student=own, teacher=(teacher_tap,), labels=not at_positives)
         self._means_checked = False
 
     def build(self, shapes):
         student, teacher = shapes.student[self.student_tap], shapes.teacher[self.teacher_tap]
         if shapes.num_classes is None:
             raise ValueError('ND needs a task with classes, whose means it takes.')
+        if self.at_positives:
+            self.head = DenseHead(shapes.student_net.module, 'ND', 'student')
+            refuse_unlike(self.head, DenseHead(shapes.teacher_net.module, 'ND', 'teacher'), 'ND', shapes)
+            levels = len(self.head.strides)
+            if not all(isinstance(shape, list) and len(shape) == levels for shape in (student, teacher)):
+                raise ValueError(f"ND: with at_positives taps are lists of the head's {levels} levels, such as "
+                                 f'bbox_head.gfl_cls:input; {self.student_tap!r} or {self.teacher_tap!r} is not.')
+            student, teacher = (torch.Size(shape[0][:2]) for shape in (student, teacher))
         if len(student) != 2 or len(teacher) != 2:
             raise ValueError(f"ND needs embeddings (N, D); the student's {self.student_tap!r} is {tuple(student)}, the "
                              f"teacher's {self.teacher_tap!r} {tuple(teacher)}: set student_tap and teacher_tap.")
@@ -136,8 +150,14 @@ class ND(Distiller):
             if batch.labels is not None and batch.labels.dim() == 2:
                 raise ValueError('ND: the training augmentation mixes images, which blurs the class means: '
                                  'set augment=False.')
-            labels = hard_labels(batch, 'ND').cpu()
-            sums.index_add_(0, labels, taps[self.teacher_tap].detach().cpu().double())
+            feats = taps[self.teacher_tap]
+            if self.at_positives:
+                targets = self.head.assign(feats, batch.extra['data_samples'])
+                feats, labels = self.head.at_positives(feats, targets, width)
+                labels = labels.cpu()
+            else:
+                labels = hard_labels(batch, 'ND').cpu()
+            sums.index_add_(0, labels, feats.detach().cpu().double())
             counts += torch.bincount(labels, minlength=num_classes)
         if not counts.all():
             missing = (counts == 0).nonzero().flatten().tolist()
@@ -151,12 +171,20 @@ class ND(Distiller):
                 raise ValueError('ND: a class mean is zero; call prepare(training_set) before training, or take '
                                  'another teacher_tap if the teacher gives zeros.')
             self._means_checked = True
-        feat = student[self.student_tap]
+        feat, teacher_feat = student[self.student_tap], teacher[self.teacher_tap]
+        if self.at_positives:
+            targets = self.head.targets(student['head.targets'], len(feat[0]))
+            feat, labels = self.head.at_positives(feat, targets, feat[0].shape[1])
+            teacher_feat, _ = self.head.at_positives(teacher_feat, targets, self.class_means.shape[1])
+            if not len(labels):
+                return dict(nd=feat.sum())  # 0
+            centers = self.class_means[labels]
+        else:
+            centers = self._centers(batch)
         if self.embedder is not None:
             self.embedder[0].train(self.training and len(feat) > 1)
             feat = self.embedder(feat)
-        loss = nd_loss(feat, teacher[self.teacher_tap], centers=self._centers(batch))
-        return dict(nd=loss)
+        return dict(nd=nd_loss(feat, teacher_feat, centers=centers))
 
     def _centers(self, batch) -> Tensor:
         if batch.labels is None or batch.labels.dim() == 1:

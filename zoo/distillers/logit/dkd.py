@@ -10,6 +10,7 @@ from torch import Tensor
 from zoo.registry import DISTILLERS
 
 from ..base import Distiller, Needs, hard_labels
+from ..dense_heads import DenseHead, refuse_unlike
 
 __all__ = ['DKD', 'dkd_loss']
 
@@ -60,23 +61,43 @@ class DKD(Distiller):
         alpha, beta: weights of the target-class and the non-target-class part (the paper's beta goes from 0.5 to 8).
         temperature: of both networks.
         warmup_epochs: the loss is multiplied by ``min(epoch / warmup_epochs, 1)``, the epoch counted from 1.
+        at_positives: for the dense head of a detector: the class scores at the places where the student's head assigns an
+            object are the logits, its class is the label. That is our reading; the paper has two-stage detectors.
     """
     needs = Needs(student=('logits',), teacher=('logits',), labels=True)
 
-    def __init__(self, alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0, warmup_epochs: float = 20):
+    def __init__(self, alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0, warmup_epochs: float = 20,
+                 at_positives: bool = False):
         super().__init__()
+        self.at_positives = at_positives
+        if at_positives:
+            self.needs = Needs(student=('head.cls_scores', 'head.targets'), teacher=('head.cls_scores',))
         self.alpha = alpha
         self.beta = beta
         self.temperature = temperature
         self.warmup_epochs = warmup_epochs
 
     def build(self, shapes):
+        if self.at_positives:
+            self.head = DenseHead(shapes.student_net.module, 'DKD', 'student')
+            refuse_unlike(self.head, DenseHead(shapes.teacher_net.module, 'DKD', 'teacher'), 'DKD', shapes)
+            if self.head.num_classes < 2:
+                raise ValueError('DKD needs at least 2 classes, and this detector has 1.')
+            return
         student, teacher = shapes.student['logits'][1], shapes.teacher['logits'][1]
         if student != teacher or student < 2:
             raise ValueError(f'DKD needs the same classes, at least 2, on both sides; the student has {student}, '
                              f'the teacher {teacher}.')
 
     def forward(self, student, teacher, batch, progress):
-        loss = dkd_loss(student['logits'], teacher['logits'], hard_labels(batch, 'DKD'), temperature=self.temperature,
-                        alpha=self.alpha, beta=self.beta)
+        if self.at_positives:
+            scores, classes = student['head.cls_scores'], self.head.num_classes
+            targets = self.head.targets(student['head.targets'], len(scores[0]))
+            logits, labels = self.head.at_positives(scores, targets, classes)
+            teacher_logits, _ = self.head.at_positives(teacher['head.cls_scores'], targets, classes)
+            if not len(labels):
+                return dict(dkd=logits.sum())  # 0
+        else:
+            logits, teacher_logits, labels = student['logits'], teacher['logits'], hard_labels(batch, 'DKD')
+        loss = dkd_loss(logits, teacher_logits, labels, temperature=self.temperature, alpha=self.alpha, beta=self.beta)
         return dict(dkd=progress.warmup(self.warmup_epochs) * loss)

@@ -1,0 +1,12 @@
+"""Feature regression between two GFL detectors, on scenes of real handwritten digits.
+
+    python tools/train.py configs/detection/feature_regression/gfl_r18_r18half_digit_scenes.py
+
+The teacher first: configs/detection/vanilla/gfl_r18_digit_scenes.py.
+Measured: not run. Paper: reports nothing on this data set.
+"""
+_base_ = [
+    '../../_base_/datasets/digit_scenes_det.py', '../../_base_/schedules/digit_scenes_det.py',
+    '../../_base_/pairs/gfl_r18_r18half_digit_scenes.py', '../../_base_/runtime_detection.py',
+]
+model = dict(distillers=[dict(type='FeatureRegression', student_feat='neck', teacher_feat='neck', reduction='token')])

@@ -1,0 +1,1 @@
+"""Distillers for dense prediction: detection (mmdet) and segmentation (mmseg)."""
