@@ -5,16 +5,21 @@ BIN = $(VENV)/bin
 
 .PHONY: demo test lint check install clean
 
-install: $(VENV)/.installed
+# everything that tests need, with the optional packages (mmdet, mmseg, diffusers, onnx)
+install: $(VENV)/.installed-dev
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@
 
 # a teacher, a student alone and a distilled student on handwritten digits; ends in a table and a PNG of the curves
-demo: install
+demo: $(VENV)/.installed
 	$(BIN)/python tools/demo.py
 
 test: install

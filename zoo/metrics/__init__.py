@@ -29,11 +29,11 @@ from zoo.metrics.reconstruction import ReconstructionMetric
 from zoo.metrics.similarity import linear_cka, minibatch_cka, preact_cka, unbiased_hsic
 
 __all__ = [
-    'ClassificationMetric', 'FeatureNetwork', 'GenerationMetric', 'ReconstructionMetric', 'accuracy', 'agreement', 'attack_success_rate', 'aurc', 'calibration_error',
-    'center_shape', 'contamination_rate', 'dho_predict', 'dho_search', 'ece', 'ensemble_logits',
-    'expected_calibration_error', 'feature_statistics', 'frechet_distance', 'generation_scores', 'knowledge_point_metrics',
-    'leakage_transfer', 'linear_cka', 'minibatch_cka', 'negative_log_likelihood', 'pixel_entropy', 'preact_cka',
-    'precision_recall', 'predictive_kl', 'reidentification_ratio', 'residual_correlation', 'shape_difference',
-    'sharpness_gap', 'shuffle_tail_ratio', 'sigma_noise', 'sigma_objective', 'teacher_stddev', 'topk_agreement',
-    'topk_correct', 'unbiased_hsic',
+    'ClassificationMetric', 'FeatureNetwork', 'GenerationMetric', 'ReconstructionMetric', 'accuracy', 'agreement',
+    'attack_success_rate', 'aurc', 'calibration_error', 'center_shape', 'contamination_rate', 'dho_predict',
+    'dho_search', 'ece', 'ensemble_logits', 'expected_calibration_error', 'feature_statistics', 'frechet_distance',
+    'generation_scores', 'knowledge_point_metrics', 'leakage_transfer', 'linear_cka', 'minibatch_cka',
+    'negative_log_likelihood', 'pixel_entropy', 'preact_cka', 'precision_recall', 'predictive_kl',
+    'reidentification_ratio', 'residual_correlation', 'shape_difference', 'sharpness_gap', 'shuffle_tail_ratio',
+    'sigma_noise', 'sigma_objective', 'teacher_stddev', 'topk_agreement', 'topk_correct', 'unbiased_hsic',
 ]

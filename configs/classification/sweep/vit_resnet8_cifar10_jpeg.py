@@ -1,6 +1,6 @@
 """The base of sweeps from a ViT to a CNN on CIFAR-10-JPEG: 6 transformer blocks teach ResNet-8, 10,000 images, 4 epochs.
 
-    python tools/sweep.py configs/classification/sweep/vit_resnet8_cifar10_jpeg.py --methods none kd fitnets ofa_kd --seeds 0 1 2
+    python tools/sweep.py configs/classification/sweep/vit_resnet8_cifar10_jpeg.py --methods none kd fitnets ofa_kd --seeds 0
 
 The teacher: python tools/train.py configs/classification/vanilla/vit_cifar10_jpeg.py
 """
