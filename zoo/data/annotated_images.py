@@ -142,7 +142,7 @@ class AnnotatedImages(EpochSeeded, Dataset):
     """
 
     def __init__(self, pipeline: Sequence, library: str, class_names: Sequence[str], palette: Sequence | None = None, *,
-                 name: str, test_mode: bool = False, on_error: str = 'raise', seed: int = 0):
+                 name: str, test_mode: bool = False, on_error: str = 'raise', seed: int | None = None):
         super().__init__(seed)
         if on_error not in ('raise', 'skip'):
             raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}.")

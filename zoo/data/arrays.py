@@ -52,7 +52,7 @@ class ArrayDataset(EpochSeeded, Dataset):
     def __init__(self, images, labels=None, class_names: Sequence[str] | None = None, *, name: str = 'array',
                  channels: int | None = None, pad: int = 0, size: int | None = None, interpolation: str = 'bilinear',
                  subset: int | float | None = None, subset_seed: int = 0, labelled: bool = True,
-                 transforms: Sequence = (), views: Mapping[str, Sequence] | None = None, seed: int = 0):
+                 transforms: Sequence = (), views: Mapping[str, Sequence] | None = None, seed: int | None = None):
         super().__init__(seed)
         images = _channels_first(images)
         labels = None if labels is None else torch.as_tensor(np.asarray(labels)).to(torch.int64)

@@ -36,7 +36,7 @@ class CocoDetection(DetectionFiles):
     def __init__(self, root: str | Path, annotations: str, images: str = '', classes: Sequence[str] | None = None,
                  pipeline: Sequence = (), *, masks: bool = False, palette: Sequence | None = None, drop_empty: bool = False,
                  min_size: int = 0, subset: int | float | None = None, subset_seed: int = 0, on_error: str = 'raise',
-                 name: str | None = None, test_mode: bool = False, seed: int = 0):
+                 name: str | None = None, test_mode: bool = False, seed: int | None = None):
         source = FileSource(root)
         name = source.root.stem if name is None else name
         place = source.place(annotations)

@@ -43,7 +43,7 @@ class DigitScenes(AnnotatedImages):
     def __init__(self, train: bool = True, form: str = 'detection', scenes: int | None = None, size: int = 96,
                  digits: Sequence[int] = (2, 5), digit_size: Sequence[int] | None = None, ignore_index: int = 255,
                  scene_seed: int = 0, pipeline: Sequence = (), *, name: str = 'DigitScenes', test_mode: bool | None = None,
-                 seed: int = 0):
+                 seed: int | None = None):
         if form not in ('detection', 'segmentation', 'foreground'):
             raise ValueError(f"form must be 'detection', 'segmentation' or 'foreground', got {form!r}.")
         digit_size = (round(size / 5), round(size * 4 / 9)) if digit_size is None else tuple(digit_size)

@@ -60,7 +60,7 @@ class ImageFolder(EpochSeeded, Dataset):
 
     def __init__(self, root: str | Path, split: str | None = None, transforms: Sequence = (),
                  on_error: str = 'raise', *, views: Mapping[str, Sequence] | None = None, name: str | None = None,
-                 subset: int | float | None = None, subset_seed: int = 0, labelled: bool = True, seed: int = 0):
+                 subset: int | float | None = None, subset_seed: int = 0, labelled: bool = True, seed: int | None = None):
         super().__init__(seed)
         if on_error not in ('raise', 'skip'):
             raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}.")

@@ -30,7 +30,7 @@ class NoiseDataset(EpochSeeded):
     """
 
     def __init__(self, length: int, shape: Sequence[int], num_classes: int | None = None,
-                 prompts: str | Path | None = None, seed: int = 0, name: str = 'noise'):
+                 prompts: str | Path | None = None, seed: int | None = None, name: str = 'noise'):
         super().__init__(seed)
         if length < 1:
             raise ValueError(f'NoiseDataset needs length >= 1, got {length}.')

@@ -29,7 +29,7 @@ class OpenMMLabDataset(EpochSeeded, Dataset):
     """
 
     def __init__(self, dataset: Mapping, name: str | None = None, subset: int | float | None = None, subset_seed: int = 0,
-                 seed: int = 0):
+                 seed: int | None = None):
         super().__init__(seed)
         dataset = dict(dataset)
         library = str(dataset.get('type', '')).partition('.')[0]
@@ -74,6 +74,7 @@ class OpenMMLabDataset(EpochSeeded, Dataset):
         while parts:  # the zoo's data sets inside mmdet's wrappers
             part = parts.pop()
             if hasattr(part, 'set_epoch'):
+                part.run_seed = self.run_seed
                 part.set_epoch(epoch)
             parts += [getattr(part, 'dataset', None)] if hasattr(part, 'dataset') else list(getattr(part, 'datasets', ()))
 

@@ -13,18 +13,26 @@ class EpochSeeded:
     a loop that never does so repeats the same draws.
 
     Args:
-        seed: a non-negative integer; two runs with the same seed see the same images.
+        seed: a non-negative integer; two runs with the same seed see the same images. None: the run's own
+            (:attr:`run_seed`, which the training loop sets), so that runs of several seeds differ in their images too.
 
     Raises:
         ValueError: for a negative seed.
     """
 
-    def __init__(self, seed: int = 0):
-        if isinstance(seed, bool) or int(seed) != seed or seed < 0:
+    run_seed: int = 0
+
+    def __init__(self, seed: int | None = None):
+        if seed is not None and (isinstance(seed, bool) or int(seed) != seed or seed < 0):
             raise ValueError(f'seed must be an integer >= 0, got {seed!r}.')
-        self.seed = int(seed)
+        self._seed = None if seed is None else int(seed)
         # shared memory: persistent workers hold a copy of the data set that was made before later epochs began
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    @property
+    def seed(self) -> int:
+        """The seed in force: the data set's, or else the run's."""
+        return self.run_seed if self._seed is None else self._seed
 
     @property
     def epoch(self) -> int:

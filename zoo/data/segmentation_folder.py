@@ -50,7 +50,7 @@ class SegmentationFolder(AnnotatedImages):
                  split_list: str | None = None, pipeline: Sequence = (), *, palette: Sequence | None = None,
                  ignore_index: int = 255, ignore_values: Sequence[int] = (), reduce_zero_label: bool = False,
                  check: str | None = None, subset: int | float | None = None, subset_seed: int = 0, on_error: str = 'raise',
-                 name: str | None = None, test_mode: bool = False, seed: int = 0):
+                 name: str | None = None, test_mode: bool = False, seed: int | None = None):
         if check not in (None, 'all', 'sizes', 'none'):
             raise ValueError(f"check must be 'all', 'sizes' or 'none', got {check!r}.")
         source = FileSource(root)

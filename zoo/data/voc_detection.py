@@ -45,7 +45,7 @@ class VocDetection(DetectionFiles):
     def __init__(self, root: str | Path, split: str | Sequence[str], classes: Sequence[str], folder: str = '',
                  pipeline: Sequence = (), *, palette: Sequence | None = None, unknown: str = 'raise', drop_empty: bool = False,
                  min_size: int = 0, subset: int | float | None = None, subset_seed: int = 0, on_error: str = 'raise',
-                 name: str | None = None, test_mode: bool = False, seed: int = 0):
+                 name: str | None = None, test_mode: bool = False, seed: int | None = None):
         if unknown not in ('raise', 'ignore'):
             raise ValueError(f"unknown must be 'raise' or 'ignore', got {unknown!r}.")
         source = FileSource(root)

@@ -3,6 +3,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import torch
@@ -19,6 +20,11 @@ from .runner import Runner
 
 #: what a user can put right; tools print these in one sentence, without a traceback
 USER_ERRORS = (FileNotFoundError, UnknownNameError, ValueError, NonFiniteLossError)
+
+
+def _plain_warning(message, category, filename, lineno, line=None) -> str:
+    place = '' if issubclass(category, UserWarning) else f'{filename}:{lineno}: {category.__name__}, '
+    return f'{place}warning: {message}\n'
 
 
 def default_work_dir(config: str | os.PathLike) -> str:
@@ -45,6 +51,7 @@ def prepare_config(config: str | os.PathLike | Config, *, work_dir: str | None =
     Raises:
         FileNotFoundError: for a missing config, with near ones.
     """
+    warnings.formatwarning = _plain_warning  # to the user: without the line of code that noticed it
     if not isinstance(config, Config):
         path = Path(config)
         if not path.is_file():

@@ -39,6 +39,7 @@ class EpochLoop(EpochBasedTrainLoop):
         self.runner.model.train()
         dataset = self.dataloader.dataset
         if hasattr(dataset, 'set_epoch'):
+            dataset.run_seed = self.runner.seed
             dataset.set_epoch(self._epoch)
         done = self._iter - self._epoch * len(self.dataloader)
         if self.pending_state is not None and done == 0:
