@@ -265,12 +265,11 @@ def plain_config(value):
 
 def preprocess_of(model) -> dict:
     """What the student's input must look like: ``input_shape`` (C, H, W), ``mean`` and ``std`` for pixels in 0..1."""
-    facts = dict(input_shape=list(getattr(model.task, 'input_shape', ())))
-    unit = 255 if hasattr(model.task, 'package') else 1  # mmdet and mmseg count pixels from 0 to 255
+    facts = dict(input_shape=list(model.task.input_shape))
     for key in ('mean', 'std'):
         value = getattr(model.data_preprocessor, key, None)
         if value is not None:
-            facts[key] = [round(float(v) / unit, 6) for v in torch.as_tensor(value).flatten()]
+            facts[key] = [round(float(v) / model.task.pixel_range, 6) for v in torch.as_tensor(value).flatten()]
     return facts
 
 

@@ -1,4 +1,5 @@
 """Tasks: what a batch is, and how teacher and student are run on it."""
+from .base import Task
 from .classification import Classification
 from .dense import DenseTapReader, DenseTask
 from .detection import Detection, DetectorTapReader
@@ -8,4 +9,4 @@ from .masked_images import MaskedImages
 from .segmentation import Segmentation, SegmentorTapReader
 
 __all__ = ['Classification', 'DenseTapReader', 'DenseTask', 'Detection', 'DetectorTapReader', 'Diffusion', 'Distillation',
-           'MaskedImages', 'NonFiniteLossError', 'Segmentation', 'SegmentorTapReader']
+           'MaskedImages', 'NonFiniteLossError', 'Segmentation', 'SegmentorTapReader', 'Task']

@@ -1,17 +1,18 @@
 """Image classification."""
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from zoo.distillers.base import Batch
+from zoo.distillers.base import Batch, Distiller
 from zoo.registry import TASKS
 from zoo.taps import TapReader, Taps, split_view
 
+from .base import Task
+
 
 @TASKS.register_module()
-class Classification:
+class Classification(Task):
     """Images with one label each, hard ``(N,)`` or soft ``(N, K)``.
 
     Args:
@@ -29,9 +30,26 @@ class Classification:
         self.loss_weight = loss_weight
         self.label_smoothing = label_smoothing
 
-    def example(self, device: torch.device | str = 'cpu') -> Tensor:
-        """An input for dry runs: ``(2, C, H, W)`` zeros."""
-        return torch.zeros(2, *self.input_shape, device=device)
+    def check_classes(self, distillers: Mapping[str, Distiller], student: nn.Module, teacher: nn.Module | None,
+                      student_shapes: Mapping, teacher_shapes: Mapping) -> None:
+        """Refuse networks whose classes do not fit.
+
+        Raises:
+            ValueError: says which.
+        """
+        own = student_shapes['logits'][-1]
+        if own != self.num_classes:
+            raise ValueError(f'The student has {own} outputs and the task {self.num_classes} classes: set '
+                             f'model.student.num_classes={self.num_classes}.')
+        for name, distiller in distillers.items():
+            reads = [n for n in distiller.needs.teacher if split_view(n)[0] == 'logits']
+            if not reads or not distiller.same_classes:
+                continue
+            theirs = teacher_shapes[reads[0]][-1]
+            if theirs != own:
+                raise ValueError(
+                    f'{name} compares logits, but the teacher has {theirs} classes and the student {own}: set '
+                    'model.teacher.num_classes and a checkpoint trained on these classes, or use a method on features.')
 
     def batch(self, data: dict) -> Batch:
         """The preprocessed dict of the loader as a :class:`Batch`."""
@@ -72,3 +90,13 @@ class Classification:
             raise ValueError('The data set has no labels: set task.loss_weight=0 and use a distiller that needs none.')
         loss = F.cross_entropy(logits.float(), batch.labels, label_smoothing=self.label_smoothing)
         return dict(ce=self.loss_weight * loss)
+
+    def predict(self, reader: TapReader, batch: Batch, teacher_logits: Callable[[Batch], Tensor] | None = None) -> list[dict]:
+        """For the metrics: ``logits`` ``(N, K)``, ``labels`` if there are some, ``teacher_logits`` if they are of K classes."""
+        result = dict(logits=reader.module(batch.images))
+        if batch.labels is not None:
+            result['labels'] = batch.labels
+        theirs = None if teacher_logits is None else teacher_logits(batch)
+        if theirs is not None and theirs.shape == result['logits'].shape:
+            result['teacher_logits'] = theirs
+        return [result]

@@ -4,7 +4,7 @@ The student's ``loss(inputs, data_samples)`` runs once a step, and its taps are 
 the wanted taps ask, and no further: no loss, no assignment, no NMS.
 """
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -12,11 +12,12 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from zoo.distillers.base import Batch
+from zoo.distillers.base import Batch, Distiller
 from zoo.models.openmmlab import require, set_data_preprocessor
 from zoo.registry import UnknownNameError, unknown
 from zoo.taps import TapReader, Taps, split_view
 
+from .base import Task
 from .inputs import InputAdapter
 
 #: methods of heads that compute losses or boxes from a network's outputs: float32 under autocast
@@ -287,7 +288,7 @@ def statistics(preprocessor: nn.Module | None) -> tuple[list[float] | None, list
     return preprocessor.mean.flatten().tolist(), preprocessor.std.flatten().tolist(), flips
 
 
-class DenseTask:
+class DenseTask(Task):
     """Base of :class:`zoo.tasks.Detection` and :class:`zoo.tasks.Segmentation`.
 
     Args:
@@ -298,21 +299,14 @@ class DenseTask:
     Raises:
         MissingPackageError: if mmdet or mmseg is not installed.
     """
-    package = ''
-    tap_names = ()
     reader = DenseTapReader
-    #: ``model.teacher.input`` where the config says nothing
-    default_input = 'unsaid'
+    pixel_range = 255.0
 
     def __init__(self, num_classes: int, input_shape: tuple[int, int, int] = (3, 320, 320), loss_weight: float = 1.0):
         require(self.package)
         if len(input_shape) != 3:
             raise ValueError(f'task.input_shape is (channels, height, width), not {tuple(input_shape)}.')
         self.num_classes, self.input_shape, self.loss_weight = num_classes, tuple(input_shape), loss_weight
-
-    def example(self, device: torch.device | str = 'cpu') -> Tensor:
-        """An input for dry runs: ``(2, C, H, W)`` zeros."""
-        return torch.zeros(2, *self.input_shape, device=device)
 
     def adopt(self, student: nn.Module, data_preprocessor: nn.Module, config: dict | None) -> None:
         """The released student carries the preprocessing that it was trained with."""
@@ -322,6 +316,10 @@ class DenseTask:
         """The student's own, of its config, where the run's config gives none."""
         own = getattr(student, 'data_preprocessor', None)
         return own if any(hasattr(own, key) for key in ('mean', 'pad_size_divisor', 'size')) else None
+
+    def default_input(self, teacher: Mapping) -> str:
+        """As they are, with a warning where the teacher's own config differs."""
+        return 'unsaid'
 
     def input_adapter(self, network: nn.Module, wanted: dict | str | None,
                       preprocessor: nn.Module) -> DenseInputAdapter | None:
@@ -408,11 +406,7 @@ class DenseTask:
                 facts[name] = value.detach()
         return Taps(dict(taps), run=lambda images, names: reader(images, names, samples)), terms, facts
 
-    def shapes(self, reader: DenseTapReader, names: Iterable[str]) -> dict[str, Any]:
-        """Shapes of the taps, by a dry run."""
-        return reader.shapes(tuple(names), self.example())
-
-    def predict(self, reader: DenseTapReader, batch: Batch) -> list:
+    def predict(self, reader: DenseTapReader, batch: Batch, teacher_logits=None) -> list:
         """mmdet's or mmseg's data samples with predictions, for their metrics."""
         return reader.module.predict(self.images_for(reader, batch), batch.extra['data_samples'])
 
@@ -424,7 +418,8 @@ class DenseTask:
         """Whether one of the taps has a channel for each class."""
         raise NotImplementedError
 
-    def check_classes(self, student: nn.Module, teacher: nn.Module | None, distillers: dict) -> None:
+    def check_classes(self, distillers: Mapping[str, Distiller], student: nn.Module, teacher: nn.Module | None,
+                      student_shapes: Mapping, teacher_shapes: Mapping) -> None:
         """Refuse networks whose classes do not fit.
 
         Raises:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from zoo.distillers.base import Batch
 from zoo.registry import TASKS, UnknownNameError
 
 from .dense import DenseTapReader, DenseTask
@@ -132,6 +133,6 @@ class Detection(DenseTask):
     def compares_classes(self, names: Iterable[str]) -> bool:
         return any(name.split(':')[0] == 'head' or name.startswith('head.cls_scores') for name in names)
 
-    def predict(self, reader: DetectorTapReader, batch) -> list:
+    def predict(self, reader: DetectorTapReader, batch: Batch, teacher_logits=None) -> list:
         with torch.no_grad():
             return super().predict(reader, batch)

@@ -11,11 +11,13 @@ from zoo.distillers.diffusion.progressive_distillation import progressive_distil
 from zoo.registry import TASKS, UnknownNameError, unknown
 from zoo.taps import TapReader, Taps
 
+from .base import Task
+
 WEIGHTINGS = ('output', 'constant', 'snr', 'snr_trunc', 'v_mse')
 
 
 @TASKS.register_module()
-class Diffusion:
+class Diffusion(Task):
     """Denoising of images in -1..1, and generation for the evaluation.
 
     Teacher and student offer one tap, ``denoiser``: a :class:`zoo.diffusion.Denoiser`, which a distiller calls at the times
@@ -35,7 +37,6 @@ class Diffusion:
         eval_seed: of the evaluation's noise, which is the same each time (an image's depends on its index).
     """
     tap_names = ('denoiser',)
-    default_input = None  # noisy images are not renormalised for a teacher
 
     def __init__(self, input_shape: tuple[int, int, int], num_classes: int | None = None,
                  condition_shape: tuple[int, int] | None = None, loss_weight: float = 1.0, weighting: str = 'output',
@@ -51,9 +52,8 @@ class Diffusion:
             raise ValueError(unknown('sampler', str(self.sampler.get('type')), SAMPLERS))
         self.eval_seed = eval_seed
 
-    def example(self, device: torch.device | str = 'cpu') -> Tensor:
-        """An input for dry runs: ``(2, C, H, W)`` zeros."""
-        return torch.zeros(2, *self.input_shape, device=device)
+    def default_input(self, teacher) -> None:
+        """As they are: noisy images are not renormalised for a teacher."""
 
     def batch(self, data: dict) -> Batch:
         """The preprocessed dict of the loader.
@@ -133,7 +133,7 @@ class Diffusion:
                                                  prediction_type=denoiser.prediction_type)
         return dict(denoising=self.loss_weight * loss)
 
-    def predict(self, reader: TapReader, batch: Batch) -> list[dict]:
+    def predict(self, reader: TapReader, batch: Batch, teacher_logits=None) -> list[dict]:
         """For the metric: ``samples`` drawn for the batch's conditions, its ``images``, both ``(N, C, H, W)`` in -1..1, and its
         ``labels`` if it has some."""
         noise = self.eval_noise(batch)

@@ -13,10 +13,8 @@ from torch import Tensor, nn
 from zoo.distillers.base import Progress, Shapes, WeightSchedule
 from zoo.models import build_network
 from zoo.registry import DISTILLERS, MODELS, TASKS, UnknownNameError, unknown
-from zoo.taps import TapReader, split_view
 
-from .classification import Classification
-from .inputs import input_adapter
+from .base import Task
 
 
 class NonFiniteLossError(RuntimeError):
@@ -95,7 +93,7 @@ class Distillation(BaseModel):
         ValueError: if the teacher has no weights, classes differ, or taps do not fit a distiller: all before the first step.
     """
 
-    def __init__(self, student, teacher=None, distillers: Sequence[dict] = (), task: dict | Classification | None = None,
+    def __init__(self, student, teacher=None, distillers: Sequence[dict] = (), task: dict | Task | None = None,
                  data_preprocessor: dict | nn.Module | None = None, inherit: Sequence[str] = ()):
         if task is None:
             raise ValueError('A Distillation needs a task, such as task=dict(type="Classification", num_classes=10).')
@@ -105,21 +103,20 @@ class Distillation(BaseModel):
             data_preprocessor = MODELS.build(data_preprocessor)
         super().__init__(data_preprocessor=data_preprocessor)
         self.task = task
-        num_classes = getattr(self.task, 'num_classes', None)
+        num_classes = task.num_classes
         if not isinstance(student, (str, nn.Module)):
             student = dict(student)
             inherit = student.pop('inherit', inherit)
         student = build_network(student, num_classes=num_classes)
-        if data_preprocessor is None and hasattr(self.task, 'default_preprocessor'):
-            own = self.task.default_preprocessor(student)
+        if data_preprocessor is None:
+            own = task.default_preprocessor(student)
             self.data_preprocessor = self.data_preprocessor if own is None else own
         self._frozen: list[nn.Module] = []
         teacher_input = None
         if teacher is not None:
             if not isinstance(teacher, nn.Module):
                 teacher = dict(teacher)
-                default = getattr(self.task, 'default_input', 'own' if teacher.get('pretrained') else None)
-                teacher_input = teacher.pop('input', default)
+                teacher_input = teacher.pop('input', task.default_input(teacher))
                 if not teacher.pop('untrained', False) and not _has_weights(teacher):
                     raise ValueError(
                         f'The teacher {teacher.get("type")} has random weights: set model.teacher.checkpoint=PATH (train one '
@@ -144,8 +141,7 @@ class Distillation(BaseModel):
         if inherit:
             inherit_weights(student, teacher, (inherit,) if isinstance(inherit, str) else inherit)
         self._adapt(student, teacher, num_classes, teacher_input)
-        if hasattr(self.task, 'adopt'):
-            self.task.adopt(self.student, self.data_preprocessor, preprocessor_config)
+        task.adopt(self.student, self.data_preprocessor, preprocessor_config)
         for network in (self.student, self.teacher):
             if hasattr(network, 'normalised_by'):  # it makes a part of its input itself
                 network.normalised_by(self.data_preprocessor)
@@ -161,9 +157,6 @@ class Distillation(BaseModel):
 
     # ---- construction
 
-    def _reader(self, network: nn.Module, example: Tensor, adapter: nn.Module | None = None) -> TapReader:
-        return getattr(self.task, 'reader', TapReader)(network, example, adapter)
-
     def _adapt(self, student: nn.Module, teacher: nn.Module | None, num_classes: int | None, teacher_input) -> None:
         example = self.task.example()
         teacher_names = self._names('teacher')
@@ -176,27 +169,25 @@ class Distillation(BaseModel):
             if adapter is not None:
                 self._frozen.append(adapter)
                 print_log(adapter.describe('The teacher'), 'current', logging.WARNING)
-            self.teacher_reader = self._reader(teacher, example, adapter)
-            teacher_shapes = self._shapes(self.teacher_reader, teacher_names)
+            self.teacher_reader = self.task.reader(teacher, example, adapter)
+            teacher_shapes = self.task.shapes(self.teacher_reader, teacher_names)
         else:
             self.teacher_reader, teacher_shapes = None, {}
         for distiller in self.distillers.values():
-            reader = self._reader(student, example)
+            reader = self.task.reader(student, example)
             shapes = {}
             for name in distiller.needs.student:
                 try:
-                    shapes.update(self._shapes(reader, [name]))
+                    shapes.update(self.task.shapes(reader, [name]))
                 except UnknownNameError:  # a tap that exists only after the change; checked again below
                     continue
             student = distiller.adapt_student(student, teacher, Shapes(
                 shapes, teacher_shapes, num_classes, student_net=reader, teacher_net=self.teacher_reader))
         self.student = student
-        self.student_reader = self._reader(student, example)
-        student_shapes = self._shapes(self.student_reader, (*self.task.tap_names, *self._names('student')))
-        if hasattr(self.task, 'check_classes'):
-            self.task.check_classes(student, teacher, dict(self.distillers.items()))
-        else:
-            self._check_classes(student_shapes, teacher_shapes, num_classes)
+        self.student_reader = self.task.reader(student, example)
+        student_shapes = self.task.shapes(
+            self.student_reader, dict.fromkeys((*self.task.tap_names, *self._names('student'))))
+        self.task.check_classes(dict(self.distillers.items()), student, teacher, student_shapes, teacher_shapes)
         for distiller in self.distillers.values():
             distiller.build(Shapes(
                 {name: student_shapes[name] for name in distiller.needs.student},
@@ -204,30 +195,8 @@ class Distillation(BaseModel):
                 num_classes, student_net=self.student_reader, teacher_net=self.teacher_reader,
                 image_shape=tuple(example.shape[1:]), adapt_input=self._adapter))
 
-    def _adapter(self, network: nn.Module, wanted):
-        if hasattr(self.task, 'input_adapter'):
-            return self.task.input_adapter(network, wanted, self.data_preprocessor)
-        return input_adapter(network, wanted, self.data_preprocessor, tuple(self.task.example().shape[1:]))
-
-    def _shapes(self, reader: TapReader, names: Iterable[str]) -> dict:
-        names = dict.fromkeys(names)
-        if hasattr(self.task, 'shapes'):  # a task that runs networks in its own way
-            return self.task.shapes(reader, names)
-        return reader.shapes(names, self.task.example())
-
-    def _check_classes(self, student: dict, teacher: dict, num_classes: int | None) -> None:
-        if 'logits' not in student or num_classes is None:
-            return
-        own = student['logits'][-1]
-        if own != num_classes:
-            raise ValueError(f'The student has {own} outputs and the task {num_classes} classes: set '
-                             f'model.student.num_classes={num_classes}.')
-        for name, distiller in self.distillers.items():
-            reads = [n for n in distiller.needs.teacher if split_view(n)[0] == 'logits']
-            if reads and distiller.same_classes and teacher[reads[0]][-1] != own:
-                raise ValueError(
-                    f'{name} compares logits, but the teacher has {teacher[reads[0]][-1]} classes and the student {own}: set '
-                    'model.teacher.num_classes and a checkpoint trained on these classes, or use a method on features.')
+    def _adapter(self, network: nn.Module, wanted) -> nn.Module | None:
+        return self.task.input_adapter(network, wanted, self.data_preprocessor)
 
     def _names(self, side: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys(n for d in self.distillers.values() for n in getattr(d.needs, side)))
@@ -259,25 +228,17 @@ class Distillation(BaseModel):
         """
         batch = self.task.batch(data)
         if mode == 'tensor':
-            return self.student_reader(batch.images, ['logits'])['logits'] if hasattr(self.task, 'student_step') \
-                else self.student(batch.images)
+            return self.student(batch.images)
         if mode == 'predict':
-            return self._predict(batch)
+            return self.task.predict(self.student_reader, batch, self._remembered_teacher if self.teacher is not None else None)
         if mode != 'loss':
             raise ValueError(f"mode is 'loss', 'predict' or 'tensor', not {mode!r}.")
         self._check_batch(batch)
         # the teacher first: what its pass needs is free again before the student's activations are kept
         teacher = self._run_teacher(batch)
-        names = (*self.task.tap_names, *self._names('student'))
         factor = math.prod(d.task_weight(self.progress) for d in self.distillers.values())
-        if hasattr(self.task, 'student_step'):  # a network with a loss of its own, in the same pass
-            student, terms, self._facts = self.task.student_step(self.student_reader, batch, names, bool(factor))
-        else:
-            student, terms = self.task.run(self.student_reader, batch, names), None
-        device = batch.images.device.type
-        with torch.autocast(device, enabled=False):
-            if terms is None:
-                terms = self.task.loss(student[self.task.tap_names[0]], batch) if factor else {}
+        student, terms, self._facts = self.task.student_step(self.student_reader, batch, self._names('student'), bool(factor))
+        with torch.autocast(batch.images.device.type, enabled=False):
             terms = {name: factor * value for name, value in terms.items()}
             self._last_terms = list(terms)
             for name, distiller in self.distillers.items():
@@ -306,18 +267,6 @@ class Distillation(BaseModel):
             return self.task.run(self.teacher_reader, batch, names)
         with torch.no_grad():
             return self.task.run(self.teacher_reader, batch, names)
-
-    def _predict(self, batch) -> list[dict]:
-        if hasattr(self.task, 'predict'):  # a task without logits
-            return self.task.predict(self.student_reader, batch)
-        result = dict(logits=self.student(batch.images))
-        if batch.labels is not None:
-            result['labels'] = batch.labels
-        if self.teacher is not None:
-            result['teacher_logits'] = self._remembered_teacher(batch)
-            if result['teacher_logits'].shape != result['logits'].shape:
-                del result['teacher_logits']
-        return [result]
 
     def _remembered_teacher(self, batch) -> Tensor:
         """The frozen teacher's logits; kept between evaluations of one loop, whose transform is deterministic."""

@@ -11,9 +11,11 @@ from zoo.models.mae import mask_indices, masked_taps, unpatchify
 from zoo.registry import TASKS
 from zoo.taps import TapReader, Taps
 
+from .base import Task
+
 
 @TASKS.register_module()
-class MaskedImages:
+class MaskedImages(Task):
     """Images without labels; a random part of their patches is hidden (He et al., CVPR 2022, arXiv:2111.06377).
 
     The student is a :class:`zoo.models.MaskedAutoencoder`. A teacher, which may also be a timm ViT, sees the same visible
@@ -29,7 +31,6 @@ class MaskedImages:
         eval_seed: of the masks of the evaluation, which are the same each time (an image's depends on its index).
     """
     tap_names = ('pred',)
-    num_classes = None
 
     def __init__(self, input_shape: tuple[int, int, int] = (3, 224, 224), patch_size: int = 16, mask_ratio: float = 0.75,
                  norm_pix: bool = False, loss_weight: float = 1.0, eval_seed: int = 0):
@@ -42,10 +43,6 @@ class MaskedImages:
         self.loss_weight, self.eval_seed = loss_weight, eval_seed
         self.num_patches = (height // patch_size)**2
         mask_indices(torch.zeros(1, self.num_patches), mask_ratio=mask_ratio)  # a wrong ratio is told now
-
-    def example(self, device: torch.device | str = 'cpu') -> Tensor:
-        """An input for dry runs: ``(2, C, H, W)`` zeros."""
-        return torch.zeros(2, *self.input_shape, device=device)
 
     def batch(self, data: dict) -> Batch:
         """The preprocessed dict of the loader with a mask of its own for each image.
@@ -86,7 +83,7 @@ class MaskedImages:
                                        norm_pix=self.norm_pix)
         return dict(reconstruction=self.loss_weight * loss)
 
-    def predict(self, reader: TapReader, batch: Batch) -> list[dict]:
+    def predict(self, reader: TapReader, batch: Batch, teacher_logits=None) -> list[dict]:
         """For the metric: ``pred`` and ``target`` ``(N, L, p * p * C)`` and ``mask`` ``(N, L)``, with evaluation's masks."""
         batch = self._masked(batch.images, self.eval_noise(batch))
         pred = self.run(reader, batch, ('pred',))['pred']

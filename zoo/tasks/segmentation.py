@@ -130,8 +130,8 @@ class Segmentation(DenseTask):
     def compares_classes(self, names: Iterable[str]) -> bool:
         return any(name.split('.')[0] in ('logits', 'aux_logits') for name in names)
 
-    def check_classes(self, student, teacher, distillers) -> None:
-        super().check_classes(student, teacher, distillers)
+    def check_classes(self, distillers, student, teacher, student_shapes, teacher_shapes) -> None:
+        super().check_classes(distillers, student, teacher, student_shapes, teacher_shapes)
         head = student.decode_head
         for part in head if isinstance(head, nn.ModuleList) else [head]:
             if getattr(part, 'ignore_index', self.ignore_index) != self.ignore_index:
