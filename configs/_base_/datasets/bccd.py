@@ -50,7 +50,7 @@ test_dataloader = dict(
     num_workers=0)
 
 # the ground truth comes with the samples
-val_evaluator = dict(type='mmdet.CocoMetric', metric='bbox')
+val_evaluator = dict(type='mmdet.CocoMetric', metric='bbox', classwise=True)
 test_evaluator = val_evaluator
 
 data_preprocessor = dict(

@@ -29,7 +29,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 # without ann_file the ground truth comes with the samples
-val_evaluator = dict(type='mmdet.CocoMetric', metric='bbox')
+val_evaluator = dict(type='mmdet.CocoMetric', metric='bbox', classwise=True)
 test_evaluator = val_evaluator
 
 data_preprocessor = dict(

@@ -7,7 +7,7 @@ Measured: not run. Paper: reports nothing on this data set.
 cut=1 of the 2 convolutions of a tower, in place of 3 of 4.
 """
 _base_ = [
-    '../../_base_/datasets/bccd.py', '../../_base_/schedules/bccd_24e.py',
+    '../../_base_/datasets/bccd.py', '../../_base_/schedules/bccd_12e.py',
     '../../_base_/pairs/gfl_r18_r18half_bccd.py', '../../_base_/runtime_detection.py',
 ]
 model = dict(distillers=[dict(type='CrossKD', cut=1)])

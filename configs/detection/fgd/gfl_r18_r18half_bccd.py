@@ -6,7 +6,7 @@ The teacher first: configs/detection/vanilla/gfl_r18_bccd.py.
 Measured: not run. Paper: reports nothing on this data set.
 """
 _base_ = [
-    '../../_base_/datasets/bccd.py', '../../_base_/schedules/bccd_24e.py',
+    '../../_base_/datasets/bccd.py', '../../_base_/schedules/bccd_12e.py',
     '../../_base_/pairs/gfl_r18_r18half_bccd.py', '../../_base_/runtime_detection.py',
 ]
 model = dict(distillers=[dict(type='FGD')])

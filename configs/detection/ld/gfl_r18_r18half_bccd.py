@@ -7,7 +7,7 @@ Measured: not run. Paper: reports nothing on this data set.
 The terms of the box sides are sums over a process's images, 2 in the paper and 8 here: weights of 0.06 in place of 0.25.
 """
 _base_ = [
-    '../../_base_/datasets/bccd.py', '../../_base_/schedules/bccd_24e.py',
+    '../../_base_/datasets/bccd.py', '../../_base_/schedules/bccd_12e.py',
     '../../_base_/pairs/gfl_r18_r18half_bccd.py', '../../_base_/runtime_detection.py',
 ]
 model = dict(distillers=[dict(type='LD', ld_weight=0.06, vlr_weight=0.06, kd_weight=10.0)])

@@ -5,7 +5,7 @@
 Measured: not run. Paper: reports nothing on this data set.
 """
 _base_ = [
-    '../../_base_/datasets/bccd.py', '../../_base_/schedules/bccd_24e.py',
+    '../../_base_/datasets/bccd.py', '../../_base_/schedules/bccd_12e.py',
     '../../_base_/runtime_detection.py',
 ]
 model = dict(
