@@ -4,8 +4,8 @@
 
 The teacher comes from configs/diffusion/vanilla/unet_mnist.py.
 sigma_data is 1, as fits a variance-preserving v-network.
-Measured: fid_mnist_resnet8 0.64, 0.47 and 0.48 in 1, 2 and 4 steps (1,000 images, seed 0; see docs/diffusion.md). Paper: reports
-nothing on this data set.
+Measured: fid_mnist_resnet8 0.64, 0.47 and 0.48 in 1, 2 and 4 steps (1,000 images, seed 0; see docs/diffusion.md). Paper:
+reports nothing on this data set.
 """
 _base_ = [
     '../../_base_/datasets/mnist_diffusion.py', '../../_base_/schedules/diffusion_mnist.py',
