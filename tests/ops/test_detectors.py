@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
 pytest.importorskip('mmdet.models')
 from mmdet.registry import MODELS
@@ -68,9 +69,15 @@ DETECTORS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _scope():
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield
+
+
 def small(name):
     """The network of a config with its widths cut down; nothing is fetched."""
-    register_all_modules(init_default_scope=True)
+    register_all_modules(init_default_scope=False)
     path, changes = DETECTORS[name]
     cfg = Config.fromfile(CONFIGS / path)
     cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})

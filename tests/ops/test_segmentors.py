@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmengine.structures import PixelData
 
 pytest.importorskip('mmseg.models')
@@ -44,9 +45,15 @@ SEGMENTORS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _scope():
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        yield
+
+
 def small(name):
     """The network of a config with its widths cut down and plain batch norm; nothing is fetched."""
-    register_all_modules(init_default_scope=True)
+    register_all_modules(init_default_scope=False)
     path, changes = SEGMENTORS[name]
     cfg = Config(dict(model=Config.fromfile(CONFIGS / path).model.to_dict()))
     cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})

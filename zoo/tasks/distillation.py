@@ -100,7 +100,7 @@ class Distillation(BaseModel):
         task = TASKS.build(task) if isinstance(task, dict) else task  # first: it may bring the package of all the others
         preprocessor_config = data_preprocessor if isinstance(data_preprocessor, dict) else None
         if preprocessor_config is not None:
-            data_preprocessor = MODELS.build(data_preprocessor)
+            data_preprocessor = MODELS.build({'_scope_': 'zoo', **data_preprocessor})  # whatever scope another package has set
         super().__init__(data_preprocessor=data_preprocessor)
         self.task = task
         num_classes = task.num_classes
