@@ -3,7 +3,8 @@
     python tools/train.py configs/detection/ld/gfl_r18_r18half_bccd.py
 
 The teacher first: configs/detection/vanilla/gfl_r18_bccd.py.
-Measured: not run. Paper: reports nothing on this data set.
+Measured: mAP 0.450 on the validation images (student alone 0.504, teacher 0.559; seed 0, last epoch; docs/dense.md).
+Paper: reports nothing on this data set.
 The terms of the box sides are sums over a process's images, 2 in the paper and 8 here: weights of 0.06 in place of 0.25.
 """
 _base_ = [

@@ -2,7 +2,7 @@
 
     python tools/train.py configs/detection/vanilla/gfl_r18half_coco32.py
 
-Measured: not run. Paper: reports nothing on this data set.
+Measured: runs (2 epochs on the CPU, mAP 0); 16 images teach nothing. Paper: reports nothing on this data set.
 """
 _base_ = [
     '../../_base_/datasets/coco32.py', '../../_base_/schedules/bccd_24e.py',
