@@ -376,7 +376,7 @@ class SyntheticScenes(AnnotatedImages):
 
     Args:
         library: ``'mmdet'`` or ``'mmseg'``, whose samples are given.
-        num_classes: K; image ``i`` holds the classes ``i % K`` and ``(i + 1) % K``.
+        num_classes: K; image ``i`` holds the classes ``2 i % K`` and ``(2 i + 1) % K``, so that K / 2 images have them all.
         size: ``(height, width)``.
         length: number of images.
         ignore_index: of the label map.
@@ -397,7 +397,7 @@ class SyntheticScenes(AnnotatedImages):
     def record(self, index: int) -> dict:
         height, width = self.size
         image = np.random.default_rng(index).integers(256, size=(height, width, 3), dtype=np.uint8)
-        labels = index % self.num_classes, (index + 1) % self.num_classes
+        labels = 2 * index % self.num_classes, (2 * index + 1) % self.num_classes
         if self.library == 'mmseg':
             label_map = np.full((height, width), labels[0], dtype=np.uint8)
             label_map[height // 2:] = labels[1]
@@ -516,7 +516,8 @@ def synthetic_dense(config: Config, side: int | None) -> None:
         pipeline = dataset.get('pipeline') or []
         DensePipeline(pipeline, library)  # only built
         masks = any(step.get('with_mask') for step in pipeline if isinstance(step, Mapping))
-        loader.dataset = dict(type='SyntheticScenes', library=library, num_classes=task.num_classes, size=shape, length=4,
+        loader.dataset = dict(type='SyntheticScenes', library=library, num_classes=task.num_classes, size=shape,
+                              length=max(4, (task.num_classes + 1) // 2),
                               ignore_index=task.get('ignore_index', 255), masks=masks, test_mode=not key.startswith('train'))
         loader.sampler = dict(type='FirstSamples', count=4 if key.startswith('train') else 2)
         loader.update(batch_size=2, num_workers=0, persistent_workers=False, pin_memory=False)
