@@ -19,6 +19,7 @@ from .checkpoint import (
     unpack_message_hub,
 )
 from .distributed import start_processes, wrap
+from .memory import keep_freed_memory
 from .training_set import RunnerTrainingSet
 
 HOOKS = dict(runtime_info=dict(type='ProgressHook'), timer=dict(type='FiniteHook'), logger=dict(type='RecordHook'))
@@ -43,6 +44,8 @@ class Runner(BaseRunner):
     def __init__(self, *args, launcher: str = 'none', default_hooks: dict | None = None, experiment_name: str | None = None,
                  **kwargs):
         start_processes(launcher)
+        if get_device() == 'cpu':
+            keep_freed_memory()
         hooks = dict(HOOKS)
         for name, options in (default_hooks or {}).items():
             hooks[name] = options
