@@ -2,7 +2,7 @@
 
     python tools/train.py configs/classification/vanilla/vit_cifar10_jpeg.py
 
-Measured: not run.
+Measured: 55.14 top-1 with train_cfg.max_epochs=3 param_scheduler.1.end=3 param_scheduler.1.T_max=2 (seed 0, last epoch).
 """
 _base_ = [
     '../../_base_/datasets/cifar10_jpeg.py', '../../_base_/schedules/vit_cifar10.py',
