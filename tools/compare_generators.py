@@ -10,7 +10,6 @@ A student whose config has `collaboration` is drawn with its teacher. The judge 
 whose name the column of the Fréchet distance bears. Writes comparison.md, .csv, .json and comparison.png.
 """
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def main() -> int:
     import functools
 
     from zoo.engine.hooks import environment
-    from zoo.engine.launch import USER_ERRORS
+    from zoo.engine.launch import exit_status
     from zoo.engine.sample import (
         Generator,
         collaboration,
@@ -46,7 +45,7 @@ def main() -> int:
         team_draw,
         write_comparison,
     )
-    try:
+    def work() -> None:
         teacher = Generator(*args.teacher)
         metric = teacher.config.val_evaluator
         real = reference_images(teacher.config, args.real or args.n)
@@ -80,12 +79,8 @@ def main() -> int:
         draw_grid(pictures.flatten(0, 1), args.out / 'comparison.png', columns=pictures.shape[1],
                   rows=[row.title for row in rows])
         print(f'{text}\nwritten: {args.out}/comparison.md, .csv, .json and .png')
-    except USER_ERRORS as error:
-        if os.environ.get('ZOO_TRACEBACK'):
-            raise
-        print(f'error: {error}\n(ZOO_TRACEBACK=1 shows where)', file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_status(work)
 
 
 if __name__ == '__main__':

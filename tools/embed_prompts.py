@@ -6,7 +6,6 @@
 prompts.txt: one prompt a line. Needs transformers beside diffusers. The file is what NoiseDataset(prompts=...) reads.
 """
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -23,19 +22,15 @@ def main() -> int:
     parser.add_argument('--batch-size', type=int, default=32)
     args = parser.parse_args()
 
-    from zoo.engine.launch import USER_ERRORS
+    from zoo.engine.launch import exit_status
     from zoo.models.diffusers_model import embed_prompts, pipeline_encoder, read_prompts
-    try:
+    def work() -> None:
         prompts = read_prompts(args.prompts)
         path = embed_prompts(pipeline_encoder(args.pipeline, args.device), prompts, args.out, negative_prompt=args.negative,
                              batch_size=args.batch_size)
         print(f'{path}: {len(prompts)} prompts')
-    except (*USER_ERRORS, OSError) as error:
-        if os.environ.get('ZOO_TRACEBACK'):
-            raise
-        print(f'error: {error}\n(ZOO_TRACEBACK=1 shows where)', file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_status(work, OSError)
 
 
 if __name__ == '__main__':

@@ -9,7 +9,6 @@ A released student (.safetensors) needs no config; with one, images go through t
 several models' predictions of the same images (and, with --from-data, the ground truth) side by side in OUT/compare.png.
 """
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -33,18 +32,14 @@ def main() -> int:
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config')
     args = parser.parse_args()
 
-    from zoo.engine.launch import USER_ERRORS
+    from zoo.engine.launch import exit_status
     from zoo.engine.predict import run
-    try:
+    def work() -> None:
         run(args.images, config=args.config, checkpoint=args.checkpoint, out=args.out, score_threshold=args.score_threshold,
             top=args.top, scale=args.scale, checkpoints=args.compare, from_data=args.from_data, device=args.device,
             options=args.cfg_options)
-    except USER_ERRORS as error:
-        if os.environ.get('ZOO_TRACEBACK'):
-            raise
-        print(f'error: {error}\n(ZOO_TRACEBACK=1 shows where)', file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_status(work)
 
 
 if __name__ == '__main__':

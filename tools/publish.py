@@ -11,7 +11,6 @@ is taken where it costs nothing (both scores stand in the card). Files of at mos
 (zoo/hub/weights), larger ones need --url, --push or --dest.
 """
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -46,9 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--force', action='store_true', help='replace a card of this name (its prose is kept)')
     args = parser.parse_args(arguments)
 
-    from zoo.engine.launch import USER_ERRORS
+    from zoo.engine.launch import exit_status
     from zoo.hub import publish as publishing
-    try:
+    def work() -> None:
         if args.push:
             publishing.check_repository(args.push)
         urls = args.url + ([f'hf://{args.push}/{args.name}.safetensors'] if args.push else [])
@@ -61,12 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f'{release.card.path}\n{release.checkpoint}\n{release.card.zoo["verdict"]}')
         if args.push:
             print(publishing.push(release, args.push))
-    except USER_ERRORS as error:
-        if os.environ.get('ZOO_TRACEBACK'):
-            raise
-        print(f'error: {error}\n(ZOO_TRACEBACK=1 shows where)', file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_status(work)
 
 
 if __name__ == '__main__':

@@ -6,7 +6,6 @@
 The file holds the average of the student where the run keeps one (EMAHook), else the student.
 """
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -21,16 +20,12 @@ def main() -> int:
     parser.add_argument('--raw', action='store_true', help='the student itself, not its average')
     args = parser.parse_args()
 
-    from zoo.engine.launch import USER_ERRORS
+    from zoo.engine.launch import exit_status
     from zoo.engine.sample import release_checkpoint
-    try:
+    def work() -> None:
         print(release_checkpoint(args.config, args.checkpoint, args.out, average=not args.raw))
-    except USER_ERRORS as error:
-        if os.environ.get('ZOO_TRACEBACK'):
-            raise
-        print(f'error: {error}\n(ZOO_TRACEBACK=1 shows where)', file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_status(work)
 
 
 if __name__ == '__main__':

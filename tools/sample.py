@@ -10,7 +10,6 @@ CHECKPOINT: a released student (.safetensors), a training checkpoint (.pth; its 
 The same seed gives the same noise to every model.
 """
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -39,9 +38,9 @@ def main() -> int:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from zoo.engine.launch import USER_ERRORS, prepare_config
+    from zoo.engine.launch import exit_status, prepare_config
     from zoo.engine.sample import Generator, collaboration, draw_grid, team_draw
-    try:
+    def work() -> None:
         if args.n < 1 or args.batch_size < 1:
             raise ValueError('--n and --batch-size are at least 1.')
         config = prepare_config(args.config, options=args.cfg_options)
@@ -64,12 +63,8 @@ def main() -> int:
         if not torch.isfinite(images).all():
             raise ValueError('The images are not finite: the weights are broken or the sampler does not fit the model.')
         print(f'{draw_grid(images, args.out, columns=args.columns)}: {len(images)} images')
-    except USER_ERRORS as error:
-        if os.environ.get('ZOO_TRACEBACK'):
-            raise
-        print(f'error: {error}\n(ZOO_TRACEBACK=1 shows where)', file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_status(work)
 
 
 if __name__ == '__main__':

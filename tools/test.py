@@ -9,7 +9,6 @@ CHECKPOINT: a training checkpoint (.pth), a released student (.safetensors) or p
 """
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -28,21 +27,17 @@ def main() -> int:
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     args = parser.parse_args()
 
-    from zoo.engine.launch import USER_ERRORS, prepare_config, test
-    try:
+    from zoo.engine.launch import exit_status, leave_out_teacher, prepare_config, test
+    def work() -> None:
         config = prepare_config(args.config, work_dir=args.work_dir, options=args.cfg_options, launcher=args.launcher)
         if args.no_teacher:
-            config.model.teacher, config.model.distillers = None, []
+            leave_out_teacher(config)
         metrics = test(config, args.checkpoint)
-    except USER_ERRORS as error:
-        if os.environ.get('ZOO_TRACEBACK'):
-            raise
-        print(f'error: {error}\n(ZOO_TRACEBACK=1 shows where)', file=sys.stderr)
-        return 1
-    if args.out:
-        metrics = {k: v if isinstance(v, dict) else float(v) for k, v in metrics.items()}
-        args.out.write_text(json.dumps(metrics, indent=2) + '\n')
-    return 0
+        if args.out:
+            metrics = {k: v if isinstance(v, dict) else float(v) for k, v in metrics.items()}
+            args.out.write_text(json.dumps(metrics, indent=2) + '\n')
+
+    return exit_status(work)
 
 
 if __name__ == '__main__':

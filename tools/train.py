@@ -31,16 +31,12 @@ def main() -> int:
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
 
-    from zoo.engine.launch import USER_ERRORS, prepare_config, train
-    try:
+    from zoo.engine.launch import exit_status, prepare_config, train
+    def work() -> None:
         train(prepare_config(args.config, work_dir=args.work_dir, amp=args.amp, resume=args.resume, seed=args.seed,
                              launcher=args.launcher, options=args.cfg_options))
-    except USER_ERRORS as error:
-        if os.environ.get('ZOO_TRACEBACK'):
-            raise
-        print(f'error: {error}\n(ZOO_TRACEBACK=1 shows where)', file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_status(work)
 
 
 if __name__ == '__main__':

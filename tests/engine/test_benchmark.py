@@ -12,7 +12,6 @@ from zoo.engine.benchmark import (
     benchmark,
     busy,
     count_flops,
-    evaluate,
     machine,
     measure_latency,
     measured_students,
@@ -21,6 +20,7 @@ from zoo.engine.benchmark import (
     papers_networks,
     subject_of_checkpoint,
 )
+from zoo.engine.launch import evaluate
 from zoo.models import build_network
 from zoo.models.released import save_released
 from zoo.tables import compare
@@ -51,12 +51,11 @@ def test_a_checkpoint_is_evaluated_without_its_teacher(run, capsys):
     assert (row['method'], row['task'], row['dataset'], row['metric'], row['student'], row['teacher'], row['seeds']) == (
         'kd', 'classification', 'digits (128 training images)', 'top1', 'CifarResNet', 'CifarResNet', [3])
     report = benchmark([subject], seconds=0.02)
-    assert report.notes == []
+    assert report.notes == [] and capsys.readouterr().out == ''
     measured, = report.rows
-    assert measured['score'] == evaluate(config, released)['top1'] and measured['how'] == EVALUATED
+    assert measured['score'] == evaluate(config, None, released, split='test')['top1'] and measured['how'] == EVALUATED
     assert measured['parameters'] == sum(p.numel() for p in build_network(dict(TINY, num_classes=10)).parameters())
     assert measured['flops'] > 0 and measured['latency_ms'] > 0 and measured['last_score'] == 9.0
-    assert capsys.readouterr().out == ''
     laid, = compare([], report.rows)
     assert laid['paper_score'] is None and laid['our_score'] == measured['score'] and laid['input_shape'] == '3x8x8'
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 import zoo.hub
 from tests.conftest import ROOT
 from zoo.hub import CardError, cards
-from zoo.hub.cards import higher_is_better, is_plain_name, parse, problems, render
+from zoo.hub.cards import is_plain_name, parse, problems, render
 from zoo.registry import UnknownNameError
+from zoo.tables.records import higher_is_better
 
 from .conftest import facts
 

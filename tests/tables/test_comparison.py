@@ -16,9 +16,9 @@ from zoo.tables.comparison import (
     comparison_csv,
     comparison_json,
     comparison_markdown,
-    higher_is_better,
     select,
 )
+from zoo.tables.records import higher_is_better
 
 KEY = {'task': 'classification', 'dataset': 'CIFAR-100', 'metric': 'top1', 'method': 'dkd', 'teacher': 'wrn_40_2',
        'student': 'wrn_16_2'}

@@ -6,11 +6,9 @@ import contextlib
 import inspect
 import io
 import json
-import math
 import os
 import platform
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from zoo.models import build_network
 from zoo.registry import MODELS
 
-from .launch import prepare_config, test
+from .launch import evaluate, prepare_config
 
 #: relative difference between a card's score and ours from which on a note says so
 TOLERANCE = 1e-3
@@ -70,35 +68,6 @@ class Report:
 
 
 # ---- scores
-
-def evaluate(config: str | os.PathLike, checkpoint: str | os.PathLike | None, network: Mapping | None = None,
-             options: Mapping | None = None) -> dict[str, float]:
-    """Scores of a student on its config's test set, without teacher; nothing is printed or kept.
-
-    Args:
-        config: of its run.
-        checkpoint: its weights; None where the network's config names them.
-        network: the network's config; by default that of the config's student.
-        options: overrides of the config by dotted names.
-
-    Raises:
-        Exception: what :func:`zoo.engine.launch.prepare_config` and :func:`zoo.engine.launch.test` raise: a missing config,
-            data set or checkpoint, or one that does not fit.
-    """
-    with tempfile.TemporaryDirectory(prefix='benchmark-') as folder, _quiet():
-        cfg = prepare_config(config, work_dir=folder, options=dict(options or {}))
-        for kind in ('dataloader', 'evaluator', 'cfg'):
-            if cfg.get(f'test_{kind}') is None and cfg.get(f'val_{kind}') is not None:
-                cfg[f'test_{kind}'] = cfg[f'val_{kind}']
-        if cfg.get('test_dataloader') is None:
-            raise ValueError(f'{config} has no test_dataloader.')
-        cfg.model.teacher, cfg.model.distillers = None, []
-        if network is not None:
-            cfg.model.student = dict(network)
-        cfg.custom_hooks, cfg.default_hooks = [], {**cfg.get('default_hooks', {}), 'checkpoint': None}
-        metrics = test(cfg, None if checkpoint is None else str(checkpoint))
-    return {key: float(value) for key, value in metrics.items() if isinstance(value, (int, float)) and math.isfinite(value)}
-
 
 @contextlib.contextmanager
 def _quiet():
@@ -336,7 +305,9 @@ def _score(subject: Subject, row: dict, notes: list[str], options: Mapping | Non
     try:
         if subject.config is None:
             raise ValueError('it names no config to evaluate it by.')
-        metrics = evaluate(subject.config, subject.fetch(), subject.network, options)
+        path = subject.fetch()
+        with _quiet():
+            metrics = evaluate(subject.config, subject.network, path, options=options, split='test')
     except Exception as error:
         if os.environ.get('ZOO_TRACEBACK'):
             raise

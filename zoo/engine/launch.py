@@ -1,9 +1,12 @@
 """From a config file to a finished run."""
 import json
 import logging
+import math
 import os
 import sys
+import tempfile
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -25,6 +28,23 @@ USER_ERRORS = (FileNotFoundError, UnknownNameError, ValueError, NonFiniteLossErr
 def _plain_warning(message, category, filename, lineno, line=None) -> str:
     place = '' if issubclass(category, UserWarning) else f'{filename}:{lineno}: {category.__name__}, '
     return f'{place}warning: {message}\n'
+
+
+def exit_status(work: Callable[[], object], *more_errors: type[Exception]) -> int:
+    """Do a tool's work; 1 with one sentence where the user can put right what went wrong, else 0.
+
+    Args:
+        work: called without arguments.
+        more_errors: told like :data:`USER_ERRORS`.
+    """
+    try:
+        work()
+    except (*USER_ERRORS, *more_errors) as error:
+        if os.environ.get('ZOO_TRACEBACK'):
+            raise
+        print(f'error: {error}\n(ZOO_TRACEBACK=1 shows where)', file=sys.stderr)
+        return 1
+    return 0
 
 
 def default_work_dir(config: str | os.PathLike) -> str:
@@ -140,7 +160,7 @@ def test(config: Config, checkpoint: str | None = None) -> dict:
                 'val_evaluator'):
         config.pop(key, None)
     config.resume, config.load_from = False, None
-    _leave_out_teacher(config)
+    _leave_out_unscored_teacher(config)
     runner = Runner.from_cfg(config)
     if checkpoint is not None:
         load_checkpoint(runner.bare_model.student, checkpoint)
@@ -149,7 +169,14 @@ def test(config: Config, checkpoint: str | None = None) -> dict:
     return {**metrics, 'per_class': per_class} if per_class else metrics
 
 
-def _leave_out_teacher(config: Config) -> None:
+def leave_out_teacher(config: Config) -> None:
+    """Take the teacher, the distillers and what the student would inherit out of a config, to test a trained student."""
+    config.model.teacher, config.model.distillers = None, []
+    config.model.pop('inherit', None)
+    config.model.student.pop('inherit', None)
+
+
+def _leave_out_unscored_teacher(config: Config) -> None:
     """Detection and segmentation do not score the teacher, so that its weights need not be there for a test; methods that
     change the student by it keep it."""
     from zoo.distillers import Distiller
@@ -158,9 +185,42 @@ def _leave_out_teacher(config: Config) -> None:
     dense = isinstance(task, str) and getattr(TASKS.get(task), 'package', '') in ('mmdet', 'mmseg')
     if dense and all(DISTILLERS.get(d['type']).adapt_student is Distiller.adapt_student for d in
                      config.model.get('distillers') or []):
-        config.model.teacher, config.model.distillers = None, []
-        config.model.pop('inherit', None)
-        config.model.student.pop('inherit', None)
+        leave_out_teacher(config)
+
+
+def evaluate(config: str | os.PathLike, network: Mapping | None, checkpoint: str | os.PathLike | None, *,
+             options: Mapping | None = None, split: str = 'val', sampler: Mapping | None = None) -> dict[str, float]:
+    """Scores of a trained student without its teacher; nothing is written into the run's folder.
+
+    Args:
+        config: the run's config file.
+        network: the network's config, such as a released file's ``build``; None for that of the config's student.
+        checkpoint: its weights; None where the network's config names them.
+        options: overrides of the config by dotted names.
+        split: ``'val'``, what the run's log was measured on, or ``'test'`` (the validation set where there is no other).
+        sampler: of a generator, in place of the config's.
+
+    Raises:
+        ValueError: if the config has no data set to evaluate on.
+        Exception: what :func:`prepare_config` and :func:`test` raise.
+    """
+    with tempfile.TemporaryDirectory(prefix='evaluate-') as folder:
+        cfg = prepare_config(config, work_dir=folder, options=dict(options or {}))
+        for kind in ('dataloader', 'evaluator', 'cfg'):
+            kept = (split == 'test' or kind == 'cfg') and cfg.get(f'test_{kind}') is not None
+            if not kept and cfg.get(f'val_{kind}') is not None:
+                cfg[f'test_{kind}'] = cfg[f'val_{kind}']
+        if cfg.get('test_dataloader') is None:
+            raise ValueError(f'{config} has neither val_dataloader nor test_dataloader to evaluate on.')
+        if network is not None:
+            cfg.model.student = dict(network)
+        leave_out_teacher(cfg)
+        for task in (cfg.get('task'), cfg.model.get('task')) if sampler is not None else ():
+            if task is not None:
+                task.sampler = dict(sampler)
+        cfg.custom_hooks, cfg.default_hooks = [], {**cfg.get('default_hooks', {}), 'checkpoint': None}
+        metrics = test(cfg, None if checkpoint is None else str(checkpoint))
+    return {key: float(value) for key, value in metrics.items() if isinstance(value, (int, float)) and math.isfinite(value)}
 
 
 def print_summary(record: dict, work_dir: str | os.PathLike) -> None:

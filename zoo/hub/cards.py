@@ -32,21 +32,10 @@ PIPELINE_TAGS = ('image-classification', 'object-detection', 'image-segmentation
                  'unconditional-image-generation', 'text-to-image', 'image-to-image', 'mask-generation', 'depth-estimation',
                  'zero-shot-image-classification')
 DTYPES = ('float32', 'float16', 'bfloat16')
-_LOWER = re.compile(r'(^|[/_. ])(\w*fid|kid|nll|ece|mse|mae|rmse|brier|loss|\w*_loss|error|\w*_error|perplexity|kl|\w*_kl)'
-                    r'([/_. -]|$)', re.IGNORECASE)
 
 
 class CardError(ValueError):
     """A card that does not hold to the schema; the message names the card, the field and what it must be."""
-
-
-def higher_is_better(metric: str) -> bool:
-    """Whether more is better, by the metric's name: False for FID, losses, errors and distances.
-
-    >>> higher_is_better('coco/bbox_mAP'), higher_is_better('fid_digits'), higher_is_better('reconstruction_loss')
-    (True, False, False)
-    """
-    return _LOWER.search(metric) is None
 
 
 def number(value: float, *, like: float | None = None, sign: str = '') -> str:

@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zoo.engine.launch import evaluate
+from zoo.tables.records import higher_is_better
+
 from .cards import (
     EMBEDDED,
     FACTS_BEGIN,
@@ -21,7 +24,6 @@ from .cards import (
     PIPELINE_TAGS,
     WEIGHTS,
     Card,
-    higher_is_better,
     is_plain_name,
     number,
     own_folder,
@@ -118,37 +120,6 @@ def run_config(work_dir: str | os.PathLike, record: Mapping) -> Path:
     if found is None:
         raise PublishError(f'{folder} has no config, and {name} is not there: give one with --config.')
     return found
-
-
-def evaluate(config: str | os.PathLike, network: Mapping, checkpoint: str | os.PathLike | None, *,
-             options: Mapping | None = None, split: str = 'val', sampler: Mapping | None = None) -> dict[str, float]:
-    """Scores of a network, without its teacher; nothing is written into the run's folder.
-
-    Args:
-        config: the run's config file.
-        network: the network's config, such as a released file's ``build``.
-        checkpoint: its weights; None if ``network`` names them.
-        options: overrides of the config by dotted names.
-        split: ``'val'``, what the run's log was measured on, or ``'test'``.
-        sampler: of a generator, in place of the config's.
-    """
-    from zoo.engine.launch import prepare_config, test
-    with tempfile.TemporaryDirectory(prefix='publish-') as folder:
-        cfg = prepare_config(config, work_dir=folder, options=dict(options or {}))
-        for kind in ('dataloader', 'evaluator', 'cfg'):
-            other = split == 'test' or kind == 'cfg'
-            if cfg.get(f'val_{kind}') is not None and (not other or cfg.get(f'test_{kind}') is None):
-                cfg[f'test_{kind}'] = cfg[f'val_{kind}']
-        if cfg.get('test_dataloader') is None:
-            raise PublishError(f'{config} has neither val_dataloader nor test_dataloader to measure the file on.')
-        cfg.model.student, cfg.model.teacher, cfg.model.distillers = dict(network), None, []
-        cfg.model.pop('inherit', None)
-        for task in (cfg.get('task'), cfg.model.get('task')) if sampler is not None else ():
-            if task is not None:
-                task.sampler = dict(sampler)
-        cfg.custom_hooks, cfg.default_hooks = [], {**cfg.get('default_hooks', {}), 'checkpoint': None}
-        metrics = test(cfg, None if checkpoint is None else str(checkpoint))
-    return {key: float(value) for key, value in metrics.items() if isinstance(value, (int, float)) and math.isfinite(value)}
 
 
 def _same_budget(run: Mapping, other: Mapping, keys: Sequence[str], what: str) -> None:

@@ -4,11 +4,10 @@ A difference is given only where task, data set, metric, method, teacher, studen
 column says in what the nearest row of a paper differs.
 """
 import math
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from zoo.tables.records import measured_rows, name_key
+from zoo.tables.records import higher_is_better, measured_rows, name_key
 from zoo.tables.render import to_csv, to_markdown
 
 #: how one of our numbers came about
@@ -69,17 +68,6 @@ TASKS = {'image-classification': 'classification', 'object-detection': 'detectio
 ORDER = ('classification', 'detection', 'segmentation', 'generation')
 #: scores of two teachers of one architecture that differ by more are of other weights
 SAME_SCORE = 0.05
-_LOWER = re.compile(r'(^|[/_. ])(fid[\w-]*|\w*_?fid|kid|nll|ece|r?mse|mae|brier|loss|\w+_loss|\w*error|perplexity|\w*kl|'
-                    r'seconds?( .*)?|acc/asr)$', re.IGNORECASE)
-
-
-def higher_is_better(metric: str) -> bool:
-    """Whether more is better, by the metric's name.
-
-    >>> [higher_is_better(m) for m in ('top1', 'mIoU', 'fid', 'top1_error', 'RMSE', 'fid_digits')]
-    [True, True, False, False, False, False]
-    """
-    return _LOWER.search(metric) is None
 
 
 # ---- our rows

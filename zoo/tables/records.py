@@ -17,6 +17,8 @@ PAPER_KEYS = {'title': str, 'venue': str, 'year': int, 'arxiv': str, 'code': (st
 TEXT_KEYS = ('task', 'dataset', 'metric', 'source')
 # names of the field that differ by more than case and hyphens
 SYNONYMS = {'fitnet': 'fitnets', 'imagenet': 'imagenet1k'}
+_LOWER = re.compile(r'(^|[/_. ])(\w*fid|kid|nll|ece|r?mse|mae|brier|\w*loss|\w*error|perplexity|\w*kl|seconds?|acc/asr)'
+                    r'([/_. -]|$)', re.IGNORECASE)
 
 
 class TableError(ValueError):
@@ -27,6 +29,17 @@ def name_key(name: str | None) -> str:
     """``name`` without case, hyphens, underscores and blanks, so that ``wrn-40-2`` equals ``wrn_40_2``."""
     key = re.sub(r'[\s_-]', '', (name or '').lower()).replace('shufflenet', 'shuffle')
     return SYNONYMS.get(key, key)
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether more is better, by the metric's name: False for FID, losses, errors, distances, seconds and attack success.
+
+    >>> [higher_is_better(m) for m in ('top1', 'mIoU', 'coco/bbox_mAP', 'fidelity')]
+    [True, True, True, True]
+    >>> [higher_is_better(m) for m in ('fid', 'fid_digits', 'top1_error', 'RMSE', 'reconstruction_loss')]
+    [False, False, False, False, False]
+    """
+    return _LOWER.search(metric) is None
 
 
 def _kinds(kind: type | tuple[type, ...]) -> str:

@@ -47,6 +47,10 @@ class Task:
         """``model.teacher.input`` where the config of the teacher says nothing."""
         return 'own' if teacher.get('pretrained') else None
 
+    def has_weights(self, teacher: Mapping) -> bool:
+        """Whether the config of a teacher names trained weights."""
+        return any(teacher.get(key) for key in ('checkpoint', 'pretrained', 'weights'))
+
     def input_adapter(self, network: nn.Module, wanted: dict | str | None, preprocessor: nn.Module) -> nn.Module | None:
         """What turns the student's images into those of another network, or None (:func:`zoo.tasks.inputs.input_adapter`)."""
         return input_adapter(network, wanted, preprocessor, tuple(self.input_shape))

@@ -321,6 +321,10 @@ class DenseTask(Task):
         """As they are, with a warning where the teacher's own config differs."""
         return 'unsaid'
 
+    def has_weights(self, teacher: Mapping) -> bool:
+        """Whether the config of a teacher names trained weights; ``pretrained`` is of its backbone alone."""
+        return any(teacher.get(key) for key in ('checkpoint', 'weights'))
+
     def input_adapter(self, network: nn.Module, wanted: dict | str | None,
                       preprocessor: nn.Module) -> DenseInputAdapter | None:
         """What turns the student's images into those of ``network``, or None where it takes them as they are.

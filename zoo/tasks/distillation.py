@@ -21,14 +21,6 @@ class NonFiniteLossError(RuntimeError):
     """A term of the loss became NaN or infinite."""
 
 
-def _has_weights(cfg) -> bool:
-    if isinstance(cfg, nn.Module):
-        return True
-    if cfg.get('type') in ('MMDetModel', 'MMSegModel', 'LabelAssistedSegmentor'):  # `pretrained` is of their backbones alone
-        return bool(cfg.get('checkpoint'))
-    return any(cfg.get(key) for key in ('checkpoint', 'pretrained', 'weights'))
-
-
 def _build_teacher(cfg, num_classes: int | None) -> nn.Module:
     try:
         return build_network(cfg, num_classes=num_classes)
@@ -117,7 +109,7 @@ class Distillation(BaseModel):
             if not isinstance(teacher, nn.Module):
                 teacher = dict(teacher)
                 teacher_input = teacher.pop('input', task.default_input(teacher))
-                if not teacher.pop('untrained', False) and not _has_weights(teacher):
+                if not teacher.pop('untrained', False) and not task.has_weights(teacher):
                     raise ValueError(
                         f'The teacher {teacher.get("type")} has random weights: set model.teacher.checkpoint=PATH (train one '
                         'with a config of configs/<task>/vanilla), pretrained=True for a timm model, or '
