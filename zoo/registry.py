@@ -9,6 +9,7 @@ not know is looked up in mmengine (``type='SGD'``) or under an explicit scope (`
 import difflib
 import inspect
 import re
+import traceback
 
 from mmengine import registry as root
 
@@ -37,9 +38,37 @@ def near_names(name: str, known, *, limit: int = 5) -> list[str]:
 def unknown(kind: str, name: str, known) -> str:
     """One sentence for an unknown name: what it was, the nearest names, or all names if none is near."""
     close = near_names(name, known)
-    known = sorted(known)
-    hint = f'Did you mean {", ".join(close)}?' if close else f'There are: {", ".join(known[:40])}.'
+    known = sorted(set(known), key=lambda entry: (entry.count('.'), entry))  # of modules' paths the outer ones first
+    more = f' and {len(known) - 40} more' if len(known) > 40 else ''
+    hint = f'Did you mean {", ".join(close)}?' if close else f'There are: {", ".join(known[:40])}{more}.'
     return f'Unknown {kind} {name!r}. {hint}'
+
+
+def unknown_option(error: TypeError) -> str | None:
+    """One sentence for an option in a config that the type it is given to does not take; None for any other error."""
+    said = re.search(r"(?:(\w+)\.__init__\(\) )?got an unexpected keyword argument '(\w+)'", str(error))
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_code.co_name.startswith('build_')]
+    if said is None or not frames:
+        return None
+    refuser, option = said.groups()
+    kind = next((frame.f_locals['obj_cls'] for frame in reversed(frames) if 'obj_cls' in frame.f_locals), None)
+    if refuser and (kind is None or refuser not in (base.__name__ for base in inspect.getmro(kind))):
+        return f'Unknown option of {refuser} {option!r}.'  # built by mmengine without a registry
+    takes = [] if kind is None else _options(kind)
+    return None if kind is None or option in takes else unknown(f'option of {kind.__name__}', option, takes)
+
+
+def _options(kind) -> list[str]:
+    takes = []
+    for base in inspect.getmro(kind) if inspect.isclass(kind) else (kind,):
+        call = vars(base).get('__init__') if inspect.isclass(base) else base
+        if not inspect.isfunction(call):
+            continue
+        parameters = inspect.signature(call).parameters.values()
+        takes += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != 'self']
+        if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+            break  # else what it does not take itself goes to the next class
+    return takes
 
 
 class Registry(root.Registry):
@@ -55,7 +84,7 @@ class Registry(root.Registry):
             from zoo.models.openmmlab import require  # without it they cannot be imported where mmcv is not compiled
             require(key.partition('.')[0])
         found = super().get(key)
-        if found is None:
+        if found is None or inspect.ismodule(found):  # mmengine imports whatever has the name, a folder too
             inherited = self.parent.module_dict if self.parent is not None else ()
             raise UnknownNameError(unknown(self.name, key, [*self.names(), *inherited]))
         return found
@@ -64,14 +93,10 @@ class Registry(root.Registry):
         try:
             return super().build(cfg, *args, **kwargs)
         except TypeError as error:
-            wrong = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-            kind = cfg.get('type') if isinstance(cfg, dict) else None
-            if wrong is None or not isinstance(kind, str):
+            said = unknown_option(error)
+            if said is None:
                 raise
-            takes = [p for p in inspect.signature(self.get(kind)).parameters if p not in ('args', 'kwargs')]
-            if wrong[1] in takes:
-                raise
-            raise ValueError(unknown(f'option of {kind}', wrong[1], takes)) from error
+            raise ValueError(said) from error
 
     def names(self) -> list[str]:
         """All names registered here (not in the parent), sorted; imports the registry's modules."""

@@ -4,7 +4,7 @@ import torch
 
 from tests.conftest import TINY
 from zoo.engine import OptimWrapper, Runner
-from zoo.engine.launch import default_work_dir, prepare_config, train
+from zoo.engine.launch import default_work_dir, exit_status, prepare_config, train
 from zoo.registry import DISTILLERS, MODELS, UnknownNameError
 from zoo.tasks import Distillation, NonFiniteLossError
 
@@ -21,6 +21,33 @@ def test_unknown_names_suggest_near_ones():
         DISTILLERS.build(dict(type='dkdd'))
     with pytest.raises(ValueError, match="Unknown option of KD 'temprature'. Did you mean temperature"):
         DISTILLERS.build(dict(type='KD', temprature=4))
+
+
+@pytest.mark.parametrize('option, said', {
+    'train_cfg.max_iters': "Unknown option of EpochLoop 'max_iters'. Did you mean max_epochs",
+    'optim_wrapper.optimizer.momentun': "Unknown option of SGD 'momentun'. Did you mean momentum",
+    'train_dataloader.dataset.subsett': "Unknown option of Digits 'subsett'. Did you mean subset",
+    'train_dataloader.pin': "Unknown option of DataLoader 'pin'",
+    'model.student.width': "Unknown option of CifarResNet 'width'. Did you mean widths",
+}.items())
+def test_an_option_that_its_type_does_not_take(option, said, tiny, capsys, monkeypatch):
+    monkeypatch.delenv('ZOO_TRACEBACK', raising=False)
+    assert exit_status(lambda: train(tiny(**{option: 1}))) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_an_error_that_is_not_the_users_keeps_its_trace():
+    def work():
+        Runner(wrong=1)
+    with pytest.raises(TypeError, match='wrong'):
+        exit_status(work)
+
+
+def test_a_folder_is_no_type(tmp_path, monkeypatch):
+    (tmp_path / 'DDK').mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UnknownNameError, match='DKD'):
+        DISTILLERS.build(dict(type='DDK'))
 
 
 def test_teacher_without_weights_is_refused():

@@ -46,10 +46,14 @@ def single_stage(config: str, width: int = 64) -> dict:
         bbox_head=dict(in_channels=width, feat_channels=width, stacked_convs=1)))
 
 
+RTMDET = dict(type='MMDetModel', config='mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py', model=dict(
+    backbone=dict(deepen_factor=0.167, widen_factor=0.125),
+    neck=dict(in_channels=[32, 64, 128], out_channels=32, num_csp_blocks=1), bbox_head=dict(in_channels=32, feat_channels=32)))
 GFL = single_stage('gfl/gfl_r50_fpn_1x_coco.py')
 NETWORKS = dict(
     gfl=GFL, retinanet=single_stage('retinanet/retinanet_r50_fpn_1x_coco.py'),
     fcos=single_stage('fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py'), atss=single_stage('atss/atss_r50_fpn_1x_coco.py'),
+    rtmdet=RTMDET,
     faster_rcnn=dict(type='MMDetModel', config='mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', model=dict(
         backbone=BACKBONE, neck=dict(in_channels=CHANNELS, out_channels=32), rpn_head=dict(in_channels=32, feat_channels=32),
         roi_head=dict(bbox_roi_extractor=dict(out_channels=32), bbox_head=dict(in_channels=32, fc_out_channels=32)))),
@@ -104,6 +108,20 @@ def test_students_of_all_kinds_train(kind):
     with torch.no_grad():
         found = model.val_step(loaded(1, 0))
     assert len(found) == 2 and found[0].pred_instances.bboxes.shape[1] == 4
+
+
+@pytest.mark.parametrize('method', [
+    dict(type='PKD'), dict(type='CWD', student_tap='neck', teacher_tap='neck'), dict(type='FGD'), dict(type='MGD'),
+    dict(type='ACAM')])
+def test_methods_on_features_serve_heads_of_any_kind(method):
+    """RTMDet under GFL: their pyramids have three and five levels, their heads nothing in common."""
+    teacher = single_stage('gfl/gfl_r50_fpn_1x_coco.py', 32)
+    teacher['model']['neck'] |= dict(num_outs=3, start_level=1)
+    teacher['model']['bbox_head'] |= dict(anchor_generator=dict(strides=[8, 16, 32]))
+    model = distillation(student=RTMDET, teacher=teacher, distillers=[method])
+    logs = step(model, loaded(2, 1))
+    own = {'loss_cls', 'loss_bbox', 'loss'}
+    assert own < logs.keys() and all(logs[name] > 0 for name in logs.keys() - own)
 
 
 def test_losses_are_mmdets():

@@ -16,7 +16,7 @@ from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.table import Table
 
-from zoo.registry import UnknownNameError, near_names
+from zoo.registry import UnknownNameError, near_names, unknown_option
 from zoo.tasks import NonFiniteLossError
 
 from .runner import Runner
@@ -39,10 +39,11 @@ def exit_status(work: Callable[[], object], *more_errors: type[Exception]) -> in
     """
     try:
         work()
-    except (*USER_ERRORS, *more_errors) as error:
-        if os.environ.get('ZOO_TRACEBACK'):
+    except (*USER_ERRORS, *more_errors, TypeError) as error:
+        said = unknown_option(error) if isinstance(error, TypeError) else error
+        if said is None or os.environ.get('ZOO_TRACEBACK'):
             raise
-        print(f'error: {error}\n(ZOO_TRACEBACK=1 shows where)', file=sys.stderr)
+        print(f'error: {said}\n(ZOO_TRACEBACK=1 shows where)', file=sys.stderr)
         return 1
     return 0
 

@@ -288,6 +288,11 @@ def statistics(preprocessor: nn.Module | None) -> tuple[list[float] | None, list
     return preprocessor.mean.flatten().tolist(), preprocessor.std.flatten().tolist(), flips
 
 
+def _told(mean: list[float] | None, std: list[float] | None, flips: bool) -> str:
+    values = 'none' if mean is None else ' '.join(f'{v:g}' for v in mean) + ', std ' + ' '.join(f'{v:g}' for v in std)
+    return f'mean {values}, channels {"swapped" if flips else "kept"}'
+
+
 class DenseTask(Task):
     """Base of :class:`zoo.tasks.Detection` and :class:`zoo.tasks.Segmentation`.
 
@@ -341,9 +346,8 @@ class DenseTask(Task):
         if wanted == 'unsaid':
             if own[0] is not None and own != (mean, std, flips):
                 print_log(
-                    f'The config of the teacher {type(network).__name__} states other pixel statistics (mean {own[0]}, std '
-                    f'{own[1]}, channels {"swapped" if own[2] else "kept"}) than this run (mean {mean}, std {std}, channels '
-                    f'{"swapped" if flips else "kept"}), whose it is given. If its weights were trained with its own, set '
+                    f'The config of the teacher {type(network).__name__} states other pixel statistics ({_told(*own)}) than '
+                    f'this run ({_told(mean, std, flips)}), whose it is given. If its weights were trained with its own, set '
                     "model.teacher.input='own'; else model.teacher.input=None.", 'current', logging.WARNING)
             wanted = None
         if wanted is None:
