@@ -49,7 +49,7 @@ def test_a_checkpoint_is_evaluated_without_its_teacher(run, capsys):
     subject = subject_of_checkpoint(config, released)
     row = subject.row
     assert (row['method'], row['task'], row['dataset'], row['metric'], row['student'], row['teacher'], row['seeds']) == (
-        'kd', 'classification', 'digits (128 training images)', 'top1', 'CifarResNet', 'CifarResNet', [3])
+        'kd', 'classification', 'digits (128 training images)', 'top1', *['resnet8 (widths=4-4-8-8)'] * 2, [3])
     report = benchmark([subject], seconds=0.02)
     assert report.notes == [] and capsys.readouterr().out == ''
     measured, = report.rows

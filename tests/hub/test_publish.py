@@ -285,11 +285,7 @@ def test_what_the_command_line_changed_is_a_part_of_the_command(tmp_path):
 
 
 def test_names_of_networks():
-    seg = dict(type='MMSegModel', model=dict(type='EncoderDecoder', backbone=dict(type='ResNetV1c', depth=18),
-                                             decode_head=dict(type='DepthwiseSeparableASPPHead')))
-    assert publish._network_name(seg, None) == 'DepthwiseSeparableASPP ResNetV1c18'
     timm = dict(type='TimmModel', model_name='vit_tiny_patch16_224')
-    assert publish._network_name(timm, None) == 'vit_tiny_patch16_224'
     assert publish._network_name(timm, 'zoo://vit_digits') == 'vit_digits'
     assert publish._network_name(dict(type='CifarResNet', depth=8), 'x.pth') == 'resnet8'
 

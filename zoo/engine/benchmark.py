@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.models import build_network
+from zoo.names import architecture
 from zoo.registry import MODELS
 
 from .launch import evaluate, prepare_config
@@ -210,7 +211,7 @@ def subject_of_checkpoint(config: str | os.PathLike, checkpoint: str | os.PathLi
     row = dict(
         origin='measured', how=EVALUATED, checkpoint=str(checkpoint), task=_task_name(config, task), metric=monitor,
         dataset=f'{data} ({subset:,} training images)' if subset else data, method='+'.join(_methods(cfg)), variant=None,
-        teacher=_network_name(teacher) if teacher else None, student=_network_name(student), score=None, std=None, runs=1,
+        teacher=architecture(teacher) if teacher else None, student=architecture(student), score=None, std=None, runs=1,
         seeds=[record['seed']] if 'seed' in record else None, last_score=(record.get('last') or {}).get(monitor),
         best_score=(record.get('best') or {}).get(monitor), teacher_score=None, alone=None, epochs=epochs,
         source=str(checkpoint))
@@ -234,12 +235,6 @@ def _methods(cfg: Mapping) -> list[str]:
     from zoo.registry import DISTILLERS
     slugs = [DISTILLERS.get(d['type']).__module__.rpartition('.')[2] for d in cfg['model'].get('distillers') or []]
     return list(dict.fromkeys(slugs)) or ['none']
-
-
-def _network_name(network: Mapping | str) -> str:
-    if isinstance(network, str):
-        return network
-    return str(network.get('model_name') or network.get('arch') or network.get('config') or network.get('type'))
 
 
 def _task_name(config: str | os.PathLike, task: Mapping) -> str:

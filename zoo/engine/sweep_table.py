@@ -12,6 +12,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from zoo.names import architecture
+
 from .plots import plot_bars
 from .sweep import NONE, Method
 
@@ -135,9 +137,9 @@ def facts_of(base: Config, found: dict[str, dict], teacher: dict, seeds: Sequenc
         data=base.get('dataset_name') or one.get('data', ''), subset=subset,
         train_images=one.get('train_images') or dataset_size(base.train_dataloader),
         test_images=dataset_size(base.get('test_dataloader') or base.val_dataloader),
-        teacher=network_name(base.model.teacher), teacher_type=base.model.teacher['type'],
+        teacher=network_name(base.model.teacher), teacher_type=architecture(base.model.teacher),
         teacher_parameters=teacher['parameters'], teacher_top1=teacher.get('top1'),
-        student=network_name(base.model.student), student_type=base.model.student['type'],
+        student=network_name(base.model.student), student_type=architecture(base.model.student),
         # that of the student alone: some methods change the student (a new head)
         student_parameters=next((r['student_parameters'] for r in found.get(NONE, {}).get('records', {}).values()),
                                 one.get('student_parameters')),

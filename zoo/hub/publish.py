@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.engine.launch import evaluate
+from zoo.names import architecture
 from zoo.tables.records import higher_is_better
 
 from .cards import (
@@ -219,22 +220,7 @@ def _source_of(network: Mapping) -> str | None:
 
 
 def _network_name(network: Mapping, source: str | None) -> str:
-    if source and source.startswith('zoo://'):
-        return source.removeprefix('zoo://')
-    model = network.get('model') or {}
-    if str(network.get('type')).startswith('MM'):  # of mmdet or mmseg: as its config is called, or by its parts
-        config = Path(str(network.get('config') or '')).stem
-        backbone, kind = model.get('backbone') or {}, model.get('type')
-        if kind == 'EncoderDecoder':  # of mmseg nearly all are
-            head = model.get('decode_head') or {}
-            kind = str((head[-1] if isinstance(head, list) else head).get('type', kind)).removesuffix('Head')
-        parts = [kind or config.partition('_')[0] or network['type'],
-                 backbone.get('model_name') or f'{backbone.get("type", "")}{backbone.get("depth", "")}']
-        return ' '.join(str(part) for part in parts if part)
-    name = str(network.get('model_name') or network.get('arch') or network.get('type'))
-    if network.get('type') == 'CifarResNet' and 'depth' in network:
-        name = f'resnet{network["depth"]}'
-    return name
+    return source.removeprefix('zoo://') if source and source.startswith('zoo://') else architecture(network)
 
 
 def _known_score(source: str, data: str, monitor: str) -> float | None:
@@ -622,7 +608,7 @@ def _front(name: str, tag: str, record: Mapping, data: str, origin: tuple[str | 
     initial = _source_of(record.get('student') or {})
     path = _weights_file(initial) if initial else None
     sentence = None if initial is None else _portable(initial) + (f' (sha256 {sha256_of(path)})' if path else '')
-    tags = [tag, *(['knowledge-distillation', *methods] if methods != ['none'] else []), _network_name(net.build_config, None)]
+    tags = [tag, *(['knowledge-distillation', *methods] if methods != ['none'] else []), architecture(net.build_config)]
     versions = {key: record[key] for key in ('zoo', 'torch', 'torchvision', 'timm', 'mmengine', 'python') if key in record}
     return {
         'library_name': 'zoo', 'pipeline_tag': tag, 'license': weights_license, 'tags': list(dict.fromkeys(tags)),
@@ -713,7 +699,7 @@ def _prose(front: Mapping, name: str, title: str | None, use: str | None, prepro
     own, tag = front['zoo'], front['pipeline_tag']
     data = own['data']['name']
     if title is None:
-        student = _network_name(own['build'], None)
+        student = architecture(own['build'])
         teacher = f', distilled from {own["teachers"][0]["name"]}' if own['teachers'] else ''
         title = f'{student} on {data}{teacher}'
     use = use or _PURPOSE.get(tag, 'images like those of {data}').format(data=data)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from zoo.names import architecture
 from zoo.tables.records import higher_is_better, measured_rows, name_key
 from zoo.tables.render import to_csv, to_markdown
 
@@ -120,7 +121,7 @@ def card_row(facts: Mapping, name: str, others: Mapping[str, Mapping] | None = N
     teacher = (own.get('teachers') or [{}])[0]
     taught_by = str(teacher.get('checkpoint') or '').removeprefix('zoo://')
     if taught_by in (others or {}):
-        teacher = {**teacher, 'name': _network_name(others[taught_by]['zoo']['build']) or teacher.get('name')}
+        teacher = {**teacher, 'name': architecture(others[taught_by]['zoo']['build'])}
     last, monitor = own['last'], own['monitor']
     alone = own.get('alone') or {}
     gain = alone.get('difference')
@@ -130,18 +131,12 @@ def card_row(facts: Mapping, name: str, others: Mapping[str, Mapping] | None = N
     return dict(
         origin='measured', how=FROM_CARD, checkpoint=name, task=TASKS.get(facts['pipeline_tag'], facts['pipeline_tag']),
         dataset=own['data']['name'], metric=monitor, method='+'.join(methods),
-        teacher=teacher.get('name'), student=_network_name(own.get('build') or {}) or name,
+        teacher=teacher.get('name'), student=architecture(own.get('build') or name),
         score=result['metrics'][0]['value'], std=None, runs=1, seeds=list(own['seeds'])[:1],
         last_score=last.get(monitor), best_score=own['best'].get(monitor), teacher_score=teacher.get('score'),
         alone=alone.get('mean'), gain=gain, epochs=own['epochs'], parameters=own['parameters'], config=own.get('config'),
         bytes=own['files'][0].get('bytes'), dtype=own['files'][0].get('dtype'), verdict=own.get('verdict'),
         source=f'model_cards/{name}.md')
-
-
-def _network_name(build: Mapping) -> str:
-    """A network's type, or the architecture that a wrapper such as TimmModel names."""
-    name = build.get('model_name') or build.get('arch') or build.get('config') or build.get('type') or ''
-    return str(name)
 
 
 # ---- laying side by side
