@@ -33,7 +33,7 @@ train_dataloader = dict(
                 dict(type='A.ColorJitter', brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05, p=0.5)]),
             _pack]),
     sampler=dict(type='DefaultSampler', shuffle=True),
-    batch_size=8,
+    batch_size=4,
     drop_last=True,
     num_workers=0)
 val_dataloader = dict(

@@ -5,7 +5,7 @@
 Measured: not run. Paper: reports nothing on this split at this size.
 """
 _base_ = [
-    '../../_base_/datasets/camvid.py', '../../_base_/schedules/camvid_12e.py',
+    '../../_base_/datasets/camvid.py', '../../_base_/schedules/camvid_30e.py',
     '../../_base_/pairs/deeplabv3plus_r18_mbv2quarter_camvid.py', '../../_base_/runtime_segmentation.py',
 ]
 model = dict(distillers=[dict(type='CWD', temperature=4.0, weight=3.0)])

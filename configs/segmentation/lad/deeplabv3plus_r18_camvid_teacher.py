@@ -1,4 +1,4 @@
-"""LAD, stage 1: the label-assisted teacher, on CamVid, crops of 240x180, 12 epochs of two passes.
+"""LAD, stage 1: the label-assisted teacher, on CamVid, crops of 240x180, 30 epochs of two passes.
 
     python tools/train.py configs/segmentation/lad/deeplabv3plus_r18_camvid_teacher.py
 
@@ -7,7 +7,7 @@ Its mIoU is privileged: this network sees the noised ground truth of the validat
 Measured: not run. Paper: reports nothing on this split at this size.
 """
 _base_ = [
-    '../../_base_/datasets/camvid.py', '../../_base_/schedules/camvid_12e.py',
+    '../../_base_/datasets/camvid.py', '../../_base_/schedules/camvid_30e.py',
     '../../_base_/runtime_segmentation.py',
 ]
 model = dict(

@@ -1,17 +1,12 @@
-"""DeepLabV3+ on a ResNet-18 of half width, alone, on CamVid, crops of 240x180: the teacher of the pairs, 16 epochs.
+"""DeepLabV3+ on a ResNet-18 of half width, alone, on CamVid, crops of 240x180: the teacher of the pairs.
 
     python tools/train.py configs/segmentation/vanilla/deeplabv3plus_r18_camvid.py
 
 Measured: not run. Paper: reports nothing on this split at this size.
 """
 _base_ = [
-    '../../_base_/datasets/camvid.py', '../../_base_/schedules/camvid_12e.py',
+    '../../_base_/datasets/camvid.py', '../../_base_/schedules/camvid_30e.py',
     '../../_base_/runtime_segmentation.py',
-]
-train_cfg = dict(max_epochs=16, val_interval=8)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.05, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', by_epoch=True, begin=1, end=16, T_max=15, convert_to_iter_based=True),
 ]
 model = dict(
     type='Distillation',
