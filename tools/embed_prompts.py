@@ -30,7 +30,7 @@ def main() -> int:
                              batch_size=args.batch_size)
         print(f'{path}: {len(prompts)} prompts')
 
-    return exit_status(work, OSError)
+    return exit_status(work)
 
 
 if __name__ == '__main__':

@@ -1,9 +1,14 @@
 """Mistakes that users make get one sentence, before the first step where that is possible."""
+import json
+from pathlib import Path
+
 import pytest
 import torch
+from PIL import Image
 
 from tests.conftest import TINY
 from zoo.engine import OptimWrapper, Runner
+from zoo.engine import test as evaluate
 from zoo.engine.launch import default_work_dir, exit_status, prepare_config, train
 from zoo.registry import DISTILLERS, MODELS, UnknownNameError
 from zoo.tasks import Distillation, NonFiniteLossError
@@ -34,6 +39,35 @@ def test_an_option_that_its_type_does_not_take(option, said, tiny, capsys, monke
     monkeypatch.delenv('ZOO_TRACEBACK', raising=False)
     assert exit_status(lambda: train(tiny(**{option: 1}))) == 1
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_what_a_data_set_says_of_a_broken_file_is_all_that_is_said(workers, tiny, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv('ZOO_TRACEBACK', raising=False)
+    for label in 'ab':
+        (tmp_path / 'images' / label).mkdir(parents=True)
+        for k in range(4):
+            Image.new('RGB', (8, 8)).save(tmp_path / 'images' / label / f'{k}.png')
+    (tmp_path / 'images' / 'b' / '2.png').write_bytes(b'no image')
+    config = tiny(epochs=1, batch_size=2)
+    config.train_dataloader.pop('dataset')
+    config.train_dataloader.update(num_workers=workers, dataset=dict(
+        type='ImageFolder', root=str(tmp_path / 'images'), on_error='raise'))
+    assert exit_status(lambda: train(config)) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and said[0].startswith('error: ') and str(Path('b', '2.png')) in said[0], said
+
+
+def test_data_without_a_test_set(tiny, tmp_path, capsys):
+    config = tiny(epochs=1)
+    config.test_cfg, config.work_dir = dict(type='EvalLoop'), str(tmp_path / 'run')  # as the bases bring it
+    train(prepare_config(config))
+    student = str(tmp_path / 'run' / 'student.safetensors')
+    tested = evaluate(prepare_config(tiny(epochs=1, test_cfg=dict(type='EvalLoop'))), student)
+    assert 'no test_dataloader: tested on its val_dataloader' in capsys.readouterr().out
+    assert tested['top1'] == json.loads((tmp_path / 'run' / 'record.json').read_text())['last']['top1']
+    with pytest.raises(ValueError, match='neither test_dataloader nor val_dataloader'):
+        evaluate(prepare_config(tiny(val_dataloader=None)), student)
 
 
 def test_an_error_that_is_not_the_users_keeps_its_trace():

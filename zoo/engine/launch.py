@@ -22,7 +22,7 @@ from zoo.tasks import NonFiniteLossError
 from .runner import Runner
 
 #: what a user can put right; tools print these in one sentence, without a traceback
-USER_ERRORS = (FileNotFoundError, UnknownNameError, ValueError, NonFiniteLossError)
+USER_ERRORS = (OSError, UnknownNameError, ValueError, NonFiniteLossError)
 
 
 def _plain_warning(message, category, filename, lineno, line=None) -> str:
@@ -30,19 +30,17 @@ def _plain_warning(message, category, filename, lineno, line=None) -> str:
     return f'{place}warning: {message}\n'
 
 
-def exit_status(work: Callable[[], object], *more_errors: type[Exception]) -> int:
-    """Do a tool's work; 1 with one sentence where the user can put right what went wrong, else 0.
-
-    Args:
-        work: called without arguments.
-        more_errors: told like :data:`USER_ERRORS`.
-    """
+def exit_status(work: Callable[[], object]) -> int:
+    """Do a tool's work; 1 with one sentence where the user can put right what went wrong (:data:`USER_ERRORS`, a config's
+    option that its type does not take), else 0."""
     try:
         work()
-    except (*USER_ERRORS, *more_errors, TypeError) as error:
-        said = unknown_option(error) if isinstance(error, TypeError) else error
+    except (*USER_ERRORS, TypeError) as error:
+        said = unknown_option(error) if isinstance(error, TypeError) else str(error)
         if said is None or os.environ.get('ZOO_TRACEBACK'):
             raise
+        if 'Original Traceback' in said:  # of a loader's worker: its last line is what was raised there
+            said = said.rstrip().splitlines()[-1].partition(': ')[2]
         print(f'error: {said}\n(ZOO_TRACEBACK=1 shows where)', file=sys.stderr)
         return 1
     return 0
@@ -109,6 +107,10 @@ def prepare_config(config: str | os.PathLike | Config, *, work_dir: str | None =
     if not torch.cuda.is_available():
         config.setdefault('env_cfg', {})
         config.env_cfg['dist_cfg'] = dict(backend='gloo')
+    for split in ('val', 'test'):  # the bases bring loops for sets that one's own data need not have
+        if config.get(f'{split}_dataloader') is None:
+            for kind in ('dataloader', 'cfg', 'evaluator'):
+                config.pop(f'{split}_{kind}', None)
     return config
 
 
@@ -151,12 +153,20 @@ def test(config: Config, checkpoint: str | None = None) -> dict:
         checkpoint: a training checkpoint, a released ``.safetensors`` file or plain weights of the student; None if the
             config's student has its own.
 
+    A config without a test set is tested on its validation set.
+
     Raises:
-        FileNotFoundError, ValueError: if it is missing or does not fit the student.
+        FileNotFoundError, ValueError: if it is missing or does not fit the student; without data to test on.
     """
     from zoo.models import load_checkpoint
     if checkpoint is None and not any(config.model.student.get(k) for k in ('checkpoint', 'pretrained', 'weights')):
         raise ValueError('Nothing to test: give a CHECKPOINT, or set model.student.checkpoint.')
+    if config.get('test_dataloader') is None:
+        if config.get('val_dataloader') is None:
+            raise ValueError('Nothing to test on: the config has neither test_dataloader nor val_dataloader.')
+        print('The config has no test_dataloader: tested on its val_dataloader.')
+        for kind in ('dataloader', 'cfg', 'evaluator'):
+            config[f'test_{kind}'] = config[f'val_{kind}']
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'val_dataloader', 'val_cfg',
                 'val_evaluator'):
         config.pop(key, None)
