@@ -4,6 +4,7 @@
     python tools/sweep.py configs/classification/sweep/resnet20_resnet8half_digits.py --methods none kd dkd at --seeds 0 1 2
     python tools/sweep.py BASE --all --seeds 0 1 2 --epochs 5 --out work_dirs/sweeps/all
     python tools/sweep.py BASE --methods none ctkd ctkd:dkd --processes 2 --commit-to ctkd_digits
+    python tools/sweep.py configs/detection/sweep/gfl_r18_r18half_bccd.py --methods none pkd crosskd
 
 BASE has data, schedule, teacher and student, and model.distillers=[]; `none` is the student alone. Each run is a process of
 its own. The same command again skips what is finished and continues the rest; Ctrl-C is safe.
@@ -51,14 +52,16 @@ def main(arguments: list[str] | None = None) -> int:
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         base = sweep.load_base(args.base, epochs=args.epochs, options=args.cfg_options)
-        methods, without = sweep.find_methods(args.methods, everything=args.all, dataset=base.get('dataset_name', ''))
+        methods, without = sweep.find_methods(args.methods, everything=args.all, dataset=base.get('dataset_name', ''),
+                                              configs=sweep.methods_folder(base))
         out = Path(args.out or Path('work_dirs', 'sweeps', args.name or Path(args.base).stem))
         seeds = list(dict.fromkeys(args.seeds))
         jobs = sweep.plan(base, methods, seeds, out, scale_epochs=not args.keep_epoch_options)
         where = sweep.places(args.processes)
         teacher = sweep.measure_teacher(base, out)
-        if 'top1' in teacher:
-            print(f'The teacher has top-1 {teacher["top1"]:.2f} % on the test set.', flush=True)
+        if len(teacher) > 1:
+            said = '  '.join(f'{k} {v:.4g}' for k, v in teacher.items() if k != 'parameters')
+            print(f'The teacher, on the images that the runs are scored on: {said}', flush=True)
         interrupted = False
         try:
             sweep.Runs(where, say=lambda line: print(line, flush=True)).run(jobs)

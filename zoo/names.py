@@ -40,6 +40,8 @@ def architecture(network: Mapping | str) -> str:
 def _dense(network: Mapping) -> tuple[str, dict]:
     """Of mmdet or mmseg: the detector, or the decode head, and its backbone; where only a config is known, its file's name."""
     model = network.get('model') or {}
+    if network.get('config') and 'type' not in model:
+        model = _whole(network, model)
     backbone, kind = model.get('backbone') or {}, model.get('type')
     if kind == 'EncoderDecoder':  # of mmseg nearly all are
         head = model.get('decode_head') or {}
@@ -52,3 +54,11 @@ def _dense(network: Mapping) -> tuple[str, dict]:
     body = backbone.get('model_name') or f'{backbone.get("type", "")}{backbone.get("depth", "")}'
     label_assisted = 'label-assisted ' if network['type'] == 'LabelAssistedSegmentor' else ''
     return f'{label_assisted}{kind} {body}'.strip(), changed
+
+
+def _whole(network: Mapping, changes: Mapping) -> Mapping:
+    from zoo.models.openmmlab import MissingPackageError, merged, read_model_config
+    try:
+        return merged(read_model_config(network['config'], 'mmdet' if network['type'] == 'MMDetModel' else 'mmseg'), changes)
+    except (MissingPackageError, OSError, ValueError):
+        return changes

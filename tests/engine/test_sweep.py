@@ -18,6 +18,7 @@ from zoo.tables import measured_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / 'configs' / 'classification' / 'sweep' / 'resnet20_resnet8half_digits.py'
+DENSE = [p for task in ('detection', 'segmentation') for p in (ROOT / 'configs' / task / 'sweep').glob('*.py')]
 TINY = dict(type='CifarResNet', depth=8, widths=(4, 4, 8, 8))
 
 #: in place of tools/train.py: fails for `at`, waits for `dkd` where asked to, else writes a record from method and seed
@@ -76,7 +77,7 @@ def methods(*names):
 
 def test_method_takes_the_config_of_the_data_then_cifar100():
     assert sweep.find_method('dkd', 'digits')[0].config.name == 'resnet20_resnet8half_digits.py'
-    assert sweep.find_method('dkd', 'CIFAR-10-JPEG')[0].config.name == 'resnet32x4_resnet8x4_cifar100.py'
+    assert sweep.find_method('rkd', 'CIFAR-10-JPEG')[0].config.name == 'resnet32x4_resnet8x4_cifar100.py'
     assert sweep.find_method('none')[0].config is None
     variant = sweep.find_method('ctkd:dkd')[0]
     assert variant.config.name == 'resnet32x4_resnet8x4_cifar100_dkd.py'
@@ -127,6 +128,33 @@ def test_only_the_losses_are_taken_over(base):
     assert config.data_preprocessor == base.data_preprocessor  # that of CIFAR-100 is another
     assert 'views' not in base.train_dataloader.dataset and not base.model.distillers
     assert sweep.method_config(base, methods('kd')[0]).task.loss_weight == 0.1
+
+
+@pytest.mark.parametrize('path', sorted(DENSE), ids=lambda p: f'{p.parts[-3]}-{p.stem}')
+def test_bases_of_detection_and_segmentation(path):
+    base = sweep.load_base(path)
+    folder = sweep.methods_folder(base)
+    assert folder == path.parents[1] and base.model.teacher.checkpoint.startswith(f'work_dirs/{folder.name}/vanilla/')
+    method, = sweep.find_method('cwd', base.dataset_name, folder)
+    assert method.config.stem == path.stem or 'digit_scenes' in method.config.stem
+    config = sweep.method_config(base, method)
+    assert [d['type'] for d in config.model.distillers] == ['CWD'] and config.model.teacher == base.model.teacher
+
+
+def test_a_teacher_that_no_other_serves_for_comes_along():
+    base = sweep.load_base(next(p for p in DENSE if 'camvid' in p.stem))
+    method, = sweep.find_method('lad', base.dataset_name, sweep.methods_folder(base))
+    assert method.config.stem == 'deeplabv3plus_mbv2quarter_mbv2quarter_camvid'
+    config = sweep.method_config(base, method)
+    assert config.model.teacher.type == 'LabelAssistedSegmentor' and base.model.teacher.type == 'MMSegModel'
+    assert config.model.student == base.model.student and config.optim_wrapper == base.optim_wrapper
+    assert sweep.measure_agreement(base, None) is None  # no classes of images
+
+
+def test_other_tasks_are_refused(base):
+    base.task.type = 'Diffusion'
+    with pytest.raises(ValueError, match='Classification, Detection, Segmentation.*compare_generators'):
+        sweep.methods_folder(base)
 
 
 def test_student_alone_has_no_teacher(base):
@@ -318,7 +346,7 @@ def test_files(swept, tmp_path):
     out, found, facts = swept
     sweep_table.write_tables(out, found, facts)
     text = (out / 'table.md').read_text()
-    for said in ('64 training images (a stratified subset), 360 test images', '97.50 % measured on this test set',
+    for said in ('64 training images (a stratified subset), 360 test images', 'top-1 97.50 on these test images',
                  '900 parameters', '500 parameters', '2 epochs, batch 64, SGD, lr 0.05', 'seeds 0, 1', 'One recipe for all',
                  'torch 2', 'python tools/sweep.py X', '64.00 ± 1.41', '+3.00 ± 0.00', '| dkd ▼ |', '**none**',
                  '- at, seed 0: the map is too small'):
@@ -338,6 +366,29 @@ def test_files(swept, tmp_path):
     assert top1['std'] == pytest.approx(2 ** 0.5) and {row['metric'] for row in filed} == {'top1', 'nll', 'agreement'}
     with pytest.raises(ValueError, match='no name'):
         sweep_table.commit_tables(out, '../x', tmp_path)
+
+
+@pytest.mark.parametrize('monitor, best_first', [('coco/bbox_mAP', ['kd', 'none', 'dkd']), ('nll', ['dkd', 'none', 'kd'])])
+def test_scores_of_other_tasks(swept, tmp_path, monitor, best_first):
+    _, found, facts = swept
+    for entry in found.values():
+        for record in entry['records'].values():
+            for at in ('last', 'best'):
+                record[at] = {monitor: record[at]['top1'] / 100, 'epoch': 2, 'per_class': {}}
+            record['monitor'] = monitor
+    facts = dict(facts, monitor=monitor, teacher_score=0.7012, task='detection', scored_on='validation',
+                 own_teachers={'dkd': 'label-assisted FCN'})
+    rows = sweep_table.write_tables(tmp_path, found, facts)
+    assert [row['method'] for row in rows][:3] == best_first
+    assert [row['method'] for row in rows if row['below']] == [best_first[-1]]
+    text = (tmp_path / 'table.md').read_text()
+    assert '0.6400 ± 0.0141' in text and f'{monitor} 0.7012 on these validation images' in text and '+0.0300' in text
+    assert 'agreement' not in text.lower() and f'| {monitor} last |' in text
+    results = json.loads((tmp_path / 'results.json').read_text())['results']
+    assert {(row['task'], row['metric']) for row in results} == {('detection', monitor)}
+    assert 'dkd has a teacher of its own: label-assisted FCN.' in text
+    assert {row['method']: row.get('variant') for row in results} == {
+        'none': None, 'kd': None, 'dkd': 'teacher: label-assisted FCN'}
 
 
 def test_unfinished_runs_are_told(swept):

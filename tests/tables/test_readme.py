@@ -9,7 +9,7 @@ from zoo.tables.readme import BEGIN, END, results_section, stale, write_section
 
 RUN = {'task': 'classification', 'dataset': 'CIFAR-100', 'metric': 'top1', 'teacher': 'resnet56', 'student': 'resnet20',
        'source': 'runs', 'n': 3, 'seeds': [0, 1, 2], 'epochs': 240, 'std': 0.25}
-FACTS = {'monitor': 'top1', 'teacher_top1': 72.34, 'recipe': 'SGD', 'student_parameters': 5}
+FACTS = {'monitor': 'top1', 'teacher_score': 72.34, 'recipe': 'SGD', 'student_parameters': 5}
 
 
 @pytest.fixture()

@@ -31,6 +31,10 @@ from .launch import prepare_config, test
 
 ROOT = Path(zoo.__file__).resolve().parent.parent
 CONFIGS = ROOT / 'configs' / 'classification'
+#: folders of the methods' configs by the type of the task
+FOLDERS = {'Classification': 'classification', 'Detection': 'detection', 'Segmentation': 'segmentation'}
+#: teachers that no other serves for: a method whose config has one brings it along
+OWN_TEACHERS = ('LabelAssistedSegmentor',)
 TRAIN = ROOT / 'tools' / 'train.py'
 NONE = 'none'
 NOTE = 'sweep_run.json'  #: what the sweep knows of a run, beside its record
@@ -67,12 +71,14 @@ def _flat(name: str) -> str:
 
 
 def _ranked(slug: str, dataset: str, configs: Path) -> list[tuple[str, Path]]:
-    """``(suffix, file)`` of a method's configs: those of the base's own data first, then CIFAR-100, then digits."""
+    """``(suffix, file)`` of a method's configs: those of the base's own data (``CamVid-480x360``, then ``CamVid``) first, then
+    CIFAR-100, then digits and scenes of digits."""
     found = []
     for path in sorted((configs / slug).glob('*.py')):
         words = path.stem.split('_')
         spans = [(i, j) for i in range(1, len(words)) for j in range(i + 1, len(words) + 1)]
-        for rank, data in enumerate(dict.fromkeys((_flat(dataset), 'cifar100', 'digits'))):
+        known = dict.fromkeys((_flat(dataset), _flat(dataset.partition('-')[0]), 'cifar100', 'digits', 'digitscenes'))
+        for rank, data in enumerate(known):
             span = next(((i, j) for i, j in spans if data and _flat(''.join(words[i:j])) == data), None)
             if span is not None:
                 # the pair that most papers report comes first among several
@@ -82,6 +88,19 @@ def _ranked(slug: str, dataset: str, configs: Path) -> list[tuple[str, Path]]:
         else:
             found.append((9, True, path.stem, path.stem, path))
     return [(suffix, path) for *_, suffix, path in sorted(found, key=lambda entry: entry[:3])]
+
+
+def methods_folder(base: Config) -> Path:
+    """The folder of the methods' folders for the task of a base.
+
+    Raises:
+        ValueError: for a task that sweeps do not compare.
+    """
+    task = base.task.get('type')
+    if task not in FOLDERS:
+        raise ValueError(f'A sweep compares runs of {", ".join(FOLDERS)}; the task of the base is {task}'
+                         + (': see tools/compare_generators.py.' if task == 'Diffusion' else '.'))
+    return CONFIGS.parent / FOLDERS[task]
 
 
 def find_method(name: str, dataset: str = '', configs: Path = CONFIGS) -> list[Method]:
@@ -186,8 +205,9 @@ def scaled_epochs(value, factor: float):
 def method_config(base: Config, method: Method, *, scale_epochs: bool = True) -> Config:
     """A copy of the base with a method's losses.
 
-    Taken over: ``model.distillers``, ``task.loss_weight``, ``train_dataloader.dataset.views`` and, where the method's own
-    file sets it, ``data_preprocessor.augment``. The student alone has no teacher and full weight on the labels.
+    Taken over: ``model.distillers``, ``task.loss_weight``, ``train_dataloader.dataset.views``, where the method's own file sets
+    it ``data_preprocessor.augment``, and a teacher of :data:`OWN_TEACHERS`. The student alone has no teacher and full weight on
+    the labels.
 
     Args:
         base: with ``model.distillers`` empty.
@@ -205,6 +225,8 @@ def method_config(base: Config, method: Method, *, scale_epochs: bool = True) ->
         distillers = scaled_epochs(distillers, base.train_cfg.max_epochs / own.train_cfg.max_epochs)
     config.model.distillers = distillers
     config.merge_from_dict({'task.loss_weight': own.get('task', {}).get('loss_weight', 1.0)})
+    if (own.model.get('teacher') or {}).get('type') in OWN_TEACHERS:
+        config.model.teacher = copy.deepcopy(own.model.teacher)
     views = own.get('train_dataloader', {}).get('dataset', {}).get('views')
     if views:
         config.train_dataloader.dataset.views = plain_config(views)
@@ -455,14 +477,13 @@ def _for_test(base: Config, **model) -> Config:
     config = copy.deepcopy(base)
     for key, entry in model.items():
         config.model[key] = entry
-    for part in ('dataloader', 'evaluator', 'cfg'):
-        if config.get(f'test_{part}') is None:
-            config[f'test_{part}'] = copy.deepcopy(config[f'val_{part}'])
+    for part in ('dataloader', 'evaluator', 'cfg'):  # what the runs are scored on
+        config[f'test_{part}'] = copy.deepcopy(config[f'val_{part}'])
     return config
 
 
 def measure_teacher(base: Config, out: str | os.PathLike) -> dict[str, float]:
-    """The teacher's own scores on the test set of the sweep, measured once and kept in ``<out>/teacher``.
+    """The teacher's own scores on the set that the sweep's runs are scored on, measured once and kept in ``<out>/teacher``.
 
     Returns:
         The metrics, and ``parameters``; only the latter for a teacher with ``untrained=True``.
@@ -494,14 +515,18 @@ def measure_teacher(base: Config, out: str | os.PathLike) -> dict[str, float]:
     if untrained:  # other random weights in every process: there is nothing to measure
         return dict(parameters=parameters)
     scores = test(prepare_config(config, work_dir=str(folder), seed=0))
-    scores = {k: float(v) for k, v in scores.items()}
+    scores = {k: float(v) for k, v in scores.items() if isinstance(v, (int, float))}
     scores['parameters'] = parameters
     _write_json(folder / 'scores.json', dict(fingerprint=key, scores=scores))
     return scores
 
 
 def measure_agreement(base: Config, job: Job) -> float | None:
-    """How often the student alone and the teacher choose the same class on the test set, in percent; kept with the run."""
+    """How often the student alone and the teacher choose the same class on the test set, in percent; kept with the run.
+
+    None where nothing of the kind is measured: in detection and segmentation, and under an untrained teacher."""
+    if base.task.type != 'Classification':
+        return None
     path = job.work_dir / 'agreement.json'
     known = _read(path)
     key = hashlib.sha256((job.fingerprint + fingerprint(base, 0)).encode()).hexdigest()[:16]

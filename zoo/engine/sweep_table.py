@@ -13,14 +13,15 @@ from pathlib import Path
 from mmengine.config import Config
 
 from zoo.names import architecture
+from zoo.tables.records import higher_is_better
 
 from .plots import plot_bars
-from .sweep import NONE, Method
+from .sweep import NONE, OWN_TEACHERS, Method
 
 MEGABYTE = 1e6
 BELOW = '▼'
-#: scores of ``record.json`` that become rows of ``results.json``
-METRICS = ('top1', 'top5', 'nll', 'ece', 'agreement', 'teacher_kl')
+#: the title of a score's column, and of its axis, where it is not the score's own name
+TITLES = {'top1': 'top-1'}
 
 
 def paper_of(slug: str) -> tuple[str, int | None]:
@@ -60,10 +61,12 @@ def summarise(found: dict[str, dict], seeds: Sequence[int]) -> list[dict]:
         Rows with ``method``, ``slug``, ``paper``, ``year``, ``n`` (finished runs), ``last``, ``last_std``, ``best``,
         ``best_std``, ``difference`` to the student alone (mean over the seeds that both have finished), its
         ``difference_std`` and ``pairs``, ``agreement``, ``agreement_std`` (percent), ``seconds_per_epoch``,
-        ``extra_megabytes`` over the student alone, ``below`` (whether the difference is negative), ``failed`` and
+        ``extra_megabytes`` over the student alone, ``below`` (whether it is worse than the student alone), ``failed`` and
         ``unfinished`` (seeds). Standard deviations are of the sample; None where there is nothing to tell.
     """
     alone = found.get(NONE, {}).get('records', {})
+    monitor = next((r['monitor'] for entry in found.values() for r in entry['records'].values()), '')
+    sign = 1 if higher_is_better(monitor) else -1
 
     def last(record: dict) -> float:
         return record['last'][record['monitor']]
@@ -85,10 +88,10 @@ def summarise(found: dict[str, dict], seeds: Sequence[int]) -> list[dict]:
             agreement=_mean(agreements), agreement_std=_std(agreements),
             seconds_per_epoch=_mean([r['train_seconds'] / r['epochs'] for r in records.values()]),
             extra_megabytes=_mean(extra) / MEGABYTE if extra and label != NONE else None,
-            below=difference is not None and difference < 0,
+            below=difference is not None and sign * difference < 0,
             failed=sorted(entry['errors']),
             unfinished=sorted(set(seeds) - set(records) - set(entry['errors']))))
-    return sorted(rows, key=lambda r: -math.inf if r['last'] is None else r['last'], reverse=True)
+    return sorted(rows, key=lambda r: -math.inf if r['last'] is None else sign * r['last'], reverse=True)
 
 
 def dataset_size(loader: dict) -> int:
@@ -98,7 +101,9 @@ def dataset_size(loader: dict) -> int:
 
 
 def network_name(config: dict) -> str:
-    """A network in words: its type and what else decides its shape."""
+    """A network in words: its type and what else decides its shape; of mmdet's and mmseg's long configs the name."""
+    if 'model' in config or 'config' in config:
+        return architecture(config)
     said = [f'{k}={v}' for k, v in config.items()
             if k not in ('type', 'checkpoint', 'pretrained', 'untrained', 'num_classes')]
     return config['type'] + (f' ({", ".join(said)})' if said else '')
@@ -133,22 +138,28 @@ def facts_of(base: Config, found: dict[str, dict], teacher: dict, seeds: Sequenc
     records = [r for entry in found.values() for r in entry['records'].values()]
     one = records[0] if records else {}
     subset = base.train_dataloader.dataset.get('subset')
+    monitor = one.get('monitor', 'top1')
+    tested = base.get('test_dataloader')
     return dict(
+        task=base.task.type.lower(),
         data=base.get('dataset_name') or one.get('data', ''), subset=subset,
         train_images=one.get('train_images') or dataset_size(base.train_dataloader),
-        test_images=dataset_size(base.get('test_dataloader') or base.val_dataloader),
+        test_images=dataset_size(base.val_dataloader),
+        scored_on='test' if tested is None or tested.dataset == base.val_dataloader.dataset else 'validation',
         teacher=network_name(base.model.teacher), teacher_type=architecture(base.model.teacher),
-        teacher_parameters=teacher['parameters'], teacher_top1=teacher.get('top1'),
+        teacher_parameters=teacher['parameters'], teacher_score=teacher.get(monitor),
         student=network_name(base.model.student), student_type=architecture(base.model.student),
         # that of the student alone: some methods change the student (a new head)
         student_parameters=next((r['student_parameters'] for r in found.get(NONE, {}).get('records', {}).values()),
                                 one.get('student_parameters')),
         epochs=base.train_cfg.max_epochs, seeds=list(seeds), batch_size=base.train_dataloader.batch_size,
-        recipe=schedule_name(base), amp=base.optim_wrapper.get('amp', 'off'), monitor=one.get('monitor', 'top1'),
+        recipe=schedule_name(base), amp=base.optim_wrapper.get('amp', 'off'), monitor=monitor,
         hardware=sorted({r['hardware'] for r in records}), processes=processes,
         torch=sorted({r['torch'] for r in records}), zoo=sorted({r['zoo'] for r in records}),
         finished=max((r['finished'] for r in records), default=''), command=command, base=base_path,
         configs={m.label: m.config.name for m in methods if m.config is not None}, without_config=list(without),
+        own_teachers={label: architecture(r['teacher']) for label, entry in found.items()
+                      for r in entry['records'].values() if (r.get('teacher') or {}).get('type') in OWN_TEACHERS},
         scale_epochs=scale_epochs)
 
 
@@ -157,6 +168,11 @@ def _pm(mean: float | None, std: float | None, digits: int = 2, sign: bool = Fal
         return ''
     text = f'{mean:{"+" if sign else ""}.{digits}f}'
     return text if std is None else f'{text} ± {std:.{digits}f}'
+
+
+def _digits(*scores: float | None) -> int:
+    """Two decimals, of fractions four."""
+    return 2 if any(score is not None and abs(score) > 1 for score in scores) else 4
 
 
 def to_markdown(rows: Sequence[dict], facts: dict, errors: dict[str, dict[int, str]] | None = None) -> str:
@@ -168,8 +184,12 @@ def to_markdown(rows: Sequence[dict], facts: dict, errors: dict[str, dict[int, s
         errors: by method and seed, the sentence of a failed run.
     """
     subset = ' (a stratified subset)' if facts['subset'] else ''
-    own = f', top-1 {facts["teacher_top1"]:.2f} % measured on this test set' if facts['teacher_top1'] is not None else \
+    title, images = TITLES.get(facts['monitor'], facts['monitor']), f'{facts["scored_on"]} images'
+    percent = ' (%)' if facts['monitor'] == 'top1' else ''
+    digits = _digits(facts['teacher_score'], *(row['last'] for row in rows))
+    own = f', {title} {facts["teacher_score"]:.{digits}f} on these {images}' if facts['teacher_score'] is not None else \
         ', untrained'
+    agreeing = any(row['agreement'] is not None for row in rows)
     counts = sorted({row['n'] for row in rows})
     scaled = ('Options that count epochs (a warm-up, a curriculum) are scaled to this budget: they keep the share of the run '
               'that they have in the method\'s own config.' if facts['scale_epochs'] else
@@ -180,7 +200,7 @@ def to_markdown(rows: Sequence[dict], facts: dict, errors: dict[str, dict[int, s
     lines = [
         f'# Sweep: {facts["teacher_type"]} to {facts["student_type"]} on {facts["data"]}', '',
         f'- Data: {facts["data"]}, {facts["train_images"]:,} training images{subset}, '
-        f'{facts["test_images"]:,} test images.',
+        f'{facts["test_images"]:,} {images}.',
         f'- Teacher: {facts["teacher"]}, {facts["teacher_parameters"]:,} parameters{own}.',
         f'- Student: {facts["student"]}' + (f', {facts["student_parameters"]:,} parameters.'
                                             if facts['student_parameters'] else '.'),
@@ -190,10 +210,11 @@ def to_markdown(rows: Sequence[dict], facts: dict, errors: dict[str, dict[int, s
         f'learning rate, batch or epochs, and nothing was tuned for this pair. {scaled}',
         '- Losses differ in size, and with one learning rate for all a larger loss takes larger steps: in a short run a part '
         'of a difference can come from that alone. Compare sweeps at several learning rates before crediting a method.',
-        '- The last epoch is the number. The best epoch is chosen on the test images, and so too high. ± is the sample '
+        f'- The last epoch is the number. The best epoch is chosen on the {images}, and so too high. ± is the sample '
         f'standard deviation over the seeds{"" if counts == [len(facts["seeds"])] else " that finished (n)"}.',
         f'- `{NONE}` is the student alone, on labels. Δ: the mean of the differences to it, seed by seed; {BELOW} marks '
-        'a method below it. Agreement: share of test images on which student and teacher choose the same class.',
+        'a method that is worse.'
+        + (f' Agreement: share of {images} on which student and teacher choose the same class.' if agreeing else ''),
         '- Time per epoch is training alone, without evaluation'
         + ('; the processes share the machine' if facts['processes'] > 1 else '')
         + '. Memory: peak above that of the student alone (device memory on CUDA, resident memory of the process on a CPU), '
@@ -201,8 +222,9 @@ def to_markdown(rows: Sequence[dict], facts: dict, errors: dict[str, dict[int, s
         f'- Hardware: {hardware or "no run finished"}{many}; torch {", ".join(facts["torch"]) or "?"}; '
         f'{facts["finished"] or "no run finished"}.',
         '', '```', facts['command'], '```', '',
-        '| method | paper | n | top-1 last (%) | top-1 best (%) | Δ to none | agreement (%) | s / epoch | extra MB | failed |',
-        '| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |']
+        f'| method | paper | n | {title} last{percent} | {title} best{percent} | Δ to none |'
+        f'{" agreement (%) |" * agreeing} s / epoch | extra MB | failed |',
+        '| --- | --- |' + ' ---: |' * (7 + agreeing)]
     for row in rows:
         seconds = '' if row['seconds_per_epoch'] is None else f'{row["seconds_per_epoch"]:.3g}'
         megabytes = '' if row['extra_megabytes'] is None else f'{row["extra_megabytes"]:+.0f}'
@@ -210,14 +232,16 @@ def to_markdown(rows: Sequence[dict], facts: dict, errors: dict[str, dict[int, s
         trouble = str(len(row['failed'])) if row['failed'] else ''
         if row['unfinished']:
             trouble += f'{"; " if trouble else ""}{len(row["unfinished"])} not run to the end'
-        cells = (name, row['paper'], str(row['n']), _pm(row['last'], row['last_std']), _pm(row['best'], row['best_std']),
-                 _pm(row['difference'], row['difference_std'], sign=True), _pm(row['agreement'], row['agreement_std']),
-                 seconds, megabytes, trouble)
+        cells = (name, row['paper'], str(row['n']), _pm(row['last'], row['last_std'], digits),
+                 _pm(row['best'], row['best_std'], digits), _pm(row['difference'], row['difference_std'], digits, sign=True),
+                 *([_pm(row['agreement'], row['agreement_std'])] if agreeing else []), seconds, megabytes, trouble)
         lines.append('| ' + ' | '.join(cell.replace('|', r'\|') for cell in cells) + ' |')
     told = [(label, seed, text) for label, by_seed in (errors or {}).items() for seed, text in sorted(by_seed.items())]
     if told:
         lines += ['', 'Failed runs:', '']
         lines += [f'- {label}, seed {seed}: {" ".join(text.split())}' for label, seed, text in told]
+    lines += ['', *(f'{label} has a teacher of its own: {name}.' for label, name in facts['own_teachers'].items())] \
+        if facts['own_teachers'] else []
     if facts['without_config']:
         lines += ['', f'Left out, since they have no config: {", ".join(facts["without_config"])}.']
     if facts['configs']:
@@ -254,17 +278,20 @@ def measured_results(found: dict[str, dict], facts: dict, source: str) -> dict:
     results = []
     for label, entry in found.items():
         records = entry['records']
-        for metric in METRICS:
+        metrics = dict.fromkeys(key for record in records.values() for key, value in record['last'].items()
+                                if isinstance(value, (int, float)) and key not in ('epoch', 'iteration'))
+        for metric in metrics:
             values = [r['last'][metric] for r in records.values()
                       if r['last'].get(metric) is not None and math.isfinite(r['last'][metric])]
             if not values:
                 continue
             bests = [r['best'][metric] for r in records.values() if metric in r['best']]
             results.append(dict(
-                method=label, task='classification', dataset=data, metric=metric, teacher=facts['teacher_type'],
+                method=label, task=facts['task'], dataset=data, metric=metric, teacher=facts['teacher_type'],
                 student=facts['student_type'], score=_mean(values), std=_std(values), n=len(values),
                 seeds=[seed for seed, r in records.items() if r['last'].get(metric) is not None],
                 epoch='last', epochs=facts['epochs'], best_score=_mean(bests) if metric == facts['monitor'] else None,
+                **({'variant': f'teacher: {facts["own_teachers"][label]}'} if label in facts['own_teachers'] else {}),
                 failed=len(entry['errors']), train_images=facts['train_images'], test_images=facts['test_images'],
                 source=source))
     return dict(facts=facts, results=results)
@@ -285,9 +312,16 @@ def write_tables(out: str | Path, found: dict[str, dict], facts: dict) -> list[d
         alone = next((row['last'] for row in bars if row['method'] == NONE), None)
         shown = [row for row in bars if row['method'] != NONE] or bars
         points = [[r['last'][r['monitor']] for r in found[row['method']]['records'].values()] for row in shown]
-        plot_bars([row['method'] for row in shown], [row['last'] for row in shown], [row['last_std'] for row in shown],
-                  out / 'table.png', baseline=alone, baseline_name=f'{NONE} (student alone)', points=points,
-                  teacher=facts['teacher_top1'],
+        of_one = _digits(*(row['last'] for row in shown)) == 4  # fractions are drawn in percent
+
+        def drawn(value: float | None) -> float | None:
+            return None if value is None else 100 * value if of_one else value
+        plot_bars([row['method'] for row in shown], [drawn(row['last']) for row in shown],
+                  [drawn(row['last_std']) for row in shown], out / 'table.png', baseline=drawn(alone),
+                  baseline_name=f'{NONE} (student alone)', points=[[drawn(value) for value in values] for values in points],
+                  teacher=drawn(facts['teacher_score']),
+                  xlabel=f'{TITLES.get(facts["monitor"], facts["monitor"])}, {facts["scored_on"]} images'
+                         + (' (%)' if of_one or facts['monitor'] == 'top1' else ''),
                   title=f'{facts["teacher_type"]} to {facts["student_type"]}, {facts["data"]}, '
                         f'{facts["train_images"]:,} images, {facts["epochs"]} epochs, '
                         f'{len(facts["seeds"])} seed{"s" * (len(facts["seeds"]) > 1)}')

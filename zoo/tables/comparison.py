@@ -97,7 +97,7 @@ def measured_table_rows(folder: str | Path | None = None, *, all_metrics: bool =
             method=method, variant=row.get('variant'), note=f'config {config}' if config else None, teacher=row.get('teacher'),
             student=row.get('student'), score=row['score'], std=row.get('std'), runs=row.get('n', 1), failed=row.get('failed'),
             seeds=row.get('seeds'), best_score=row.get('best_score'),
-            teacher_score=row.get('teacher_score', facts.get('teacher_top1') if row['metric'] == 'top1' else None),
+            teacher_score=row.get('teacher_score', facts.get('teacher_score') if row['metric'] == monitor else None),
             alone=row.get('student_baseline', alone.get(_budget(row)) if method != 'none' else None),
             epochs=row.get('epochs'), parameters=row.get('parameters', facts.get('student_parameters')),
             config=facts.get('base'), source=row['table'], table=row['table']))
