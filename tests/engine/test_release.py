@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from safetensors.torch import load_file
 
 from zoo.engine import Runner, load_training_checkpoint
+from zoo.engine import test as evaluate
+from zoo.engine.launch import prepare_config, train
 from zoo.models.released import load_released, read_metadata, save_released
 
 
@@ -100,3 +103,17 @@ def test_paramwise_options_and_the_distillers_own(tiny):
     assert decay[id(model.student.bn1.weight)] == 0 and decay[id(model.student.conv1.weight)] == 5e-4
     for param in model.distillers.parameters():
         assert decay[id(param)] == 0 and rate[id(param)] == 0.025
+
+
+def test_a_test_leaves_the_configuration_of_the_training(tiny, tmp_path):
+    path = tmp_path / 'mine.py'
+    tiny(epochs=1).dump(path)
+    train(prepare_config(path, work_dir=str(tmp_path / 'run')))
+    resolved = (tmp_path / 'run' / 'mine.py').read_text()
+    options = {'test_dataloader': Config.fromfile(path).val_dataloader, 'test_cfg': dict(type='EvalLoop'),
+               'test_evaluator': dict(type='ClassificationMetric')}
+    evaluate(prepare_config(path, work_dir=str(tmp_path / 'run'), options=options), str(tmp_path / 'run' / 'student.safetensors'))
+    assert 'train_dataloader' in resolved and (tmp_path / 'run' / 'mine.py').read_text() == resolved
+    evaluate(prepare_config(path, work_dir=str(tmp_path / 'other'), options=options),
+             str(tmp_path / 'run' / 'student.safetensors'))
+    assert (tmp_path / 'other' / 'mine.py').is_file()

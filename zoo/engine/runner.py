@@ -52,6 +52,12 @@ class Runner(BaseRunner):
         experiment_name = experiment_name or f'run_{uuid.uuid4().hex[:8]}'
         super().__init__(*args, launcher=launcher, default_hooks=hooks, experiment_name=experiment_name, **kwargs)
 
+    def dump_config(self) -> None:
+        """Write the config into the run's folder; a test leaves there what the training wrote."""
+        trained = self.cfg.filename is not None and Path(self.work_dir, Path(self.cfg.filename).name).is_file()
+        if self.cfg.get('train_dataloader') is not None or not trained:
+            super().dump_config()
+
     def build_logger(self, log_level='INFO', log_file=None, **kwargs):
         logger = super().build_logger(log_level, log_file, **kwargs)
         for handler in logger.handlers:  # the console is the progress hook's; the file keeps everything
