@@ -112,8 +112,8 @@ def test_a_test_leaves_the_configuration_of_the_training(tiny, tmp_path):
     resolved = (tmp_path / 'run' / 'mine.py').read_text()
     options = {'test_dataloader': Config.fromfile(path).val_dataloader, 'test_cfg': dict(type='EvalLoop'),
                'test_evaluator': dict(type='ClassificationMetric')}
-    evaluate(prepare_config(path, work_dir=str(tmp_path / 'run'), options=options), str(tmp_path / 'run' / 'student.safetensors'))
+    student = str(tmp_path / 'run' / 'student.safetensors')
+    evaluate(prepare_config(path, work_dir=str(tmp_path / 'run'), options=options), student)
     assert 'train_dataloader' in resolved and (tmp_path / 'run' / 'mine.py').read_text() == resolved
-    evaluate(prepare_config(path, work_dir=str(tmp_path / 'other'), options=options),
-             str(tmp_path / 'run' / 'student.safetensors'))
+    evaluate(prepare_config(path, work_dir=str(tmp_path / 'other'), options=options), student)
     assert (tmp_path / 'other' / 'mine.py').is_file()
