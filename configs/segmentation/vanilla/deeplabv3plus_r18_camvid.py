@@ -2,7 +2,8 @@
 
     python tools/train.py configs/segmentation/vanilla/deeplabv3plus_r18_camvid.py
 
-Measured: not run. Paper: reports nothing on this split at this size.
+Measured: mIoU 48.29 on the validation, 43.48 on the test images; seed 0, last epoch;
+docs/dense.md. Paper: reports nothing on this split at this size.
 """
 _base_ = [
     '../../_base_/datasets/camvid.py', '../../_base_/schedules/camvid_30e.py',
