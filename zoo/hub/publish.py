@@ -608,7 +608,8 @@ def _front(name: str, tag: str, record: Mapping, data: str, origin: tuple[str | 
     initial = _source_of(record.get('student') or {})
     path = _weights_file(initial) if initial else None
     sentence = None if initial is None else _portable(initial) + (f' (sha256 {sha256_of(path)})' if path else '')
-    tags = [tag, *(['knowledge-distillation', *methods] if methods != ['none'] else []), architecture(net.build_config)]
+    plain_name = architecture(net.build_config).partition(' (')[0]
+    tags = [tag, *(['knowledge-distillation', *methods] if methods != ['none'] else []), plain_name]
     versions = {key: record[key] for key in ('zoo', 'torch', 'torchvision', 'timm', 'mmengine', 'python') if key in record}
     return {
         'library_name': 'zoo', 'pipeline_tag': tag, 'license': weights_license, 'tags': list(dict.fromkeys(tags)),
