@@ -1,4 +1,5 @@
 """Our results beside the papers': a number of ours never stands in a paper's column, and a difference only where it is one."""
+import copy
 import csv
 import io
 import json
@@ -187,3 +188,11 @@ def test_a_card_as_a_row():
     laid, = compare([], [row])
     assert laid['our_gain'] == 1.25 and laid['our_alone'] == 79.0 and laid['paper_score'] is None
     assert card_row(CARD, 'a')['teacher'] == 'b'
+    assert row['split'] == 'test' and laid['variant'] is None
+
+
+def test_what_is_scored_on_validation_images_says_so():
+    card = copy.deepcopy(CARD)
+    card['model-index'][0]['results'][0]['dataset'] = dict(name='digits', split='validation')
+    row = card_row(card, 'a')
+    assert row['split'] == 'validation' and compare([], [row])[0]['variant'] == 'scored on the validation images'

@@ -40,6 +40,20 @@ def test_cards_and_sweeps(measured):
     assert text == results_section({'a': CARD, 'b': odd}, measured)
 
 
+def test_scores_on_validation_images_are_told_once(tmp_path):
+    card = copy.deepcopy(CARD)
+    card['model-index'][0]['results'][0]['dataset'] = dict(name='digits', split='validation')
+    rows = [{'method': method, 'task': 'segmentation', 'dataset': 'CamVid', 'metric': 'mIoU', 'score': score, 'source': 'runs',
+             'teacher': 'big', 'student': 'small', **more}
+            for method, score, more in (('none', 38.5, {}), ('lad', 39.3, {'variant': 'teacher: its own'}))]
+    (tmp_path / 'camvid.json').write_text(json.dumps(dict(
+        facts=dict(monitor='mIoU', scored_on='validation', recipe='AdamW', teacher_score=48.29), results=rows)))
+    text = results_section({'a': card}, tmp_path)
+    assert 'on the test set (of digits on the validation set, as teacher and student alone), trained' in text
+    assert 'teacher 48.29; AdamW; scored on the validation images.' in text
+    assert '| lad (teacher: its own) | 39.30 | +0.80 | 1 |' in text and '| *student alone* | 38.50 |' in text
+
+
 def test_a_file_that_says_less_is_shown_as_well(tmp_path):
     rows = [{'method': 'ld', 'task': 'detection', 'dataset': 'BCCD', 'metric': metric, 'score': score, 'source': 'runs',
              'teacher': 'GFL-R50', 'student': student}

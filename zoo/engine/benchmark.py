@@ -302,7 +302,8 @@ def _score(subject: Subject, row: dict, notes: list[str], options: Mapping | Non
             raise ValueError('it names no config to evaluate it by.')
         path = subject.fetch()
         with _quiet():
-            metrics = evaluate(subject.config, subject.network, path, options=options, split='test')
+            split = 'val' if row.get('split') == 'validation' else 'test'  # what the card's first score is of
+            metrics = evaluate(subject.config, subject.network, path, options=options, split=split)
     except Exception as error:
         if os.environ.get('ZOO_TRACEBACK'):
             raise

@@ -92,9 +92,12 @@ def measured_table_rows(folder: str | Path | None = None, *, all_metrics: bool =
             continue
         # 'nd:kdpp': the losses are those of the config nd/*_kdpp.py
         method, _, config = row['method'].partition(':')
+        notes = [f'config {config}'] * bool(config)
+        if facts.get('scored_on', 'test') != 'test':
+            notes.append(f'scored on the {facts["scored_on"]} images')
         found.append(dict(
             origin='measured', how=SWEEP if facts else FILED, task=row['task'], dataset=row['dataset'], metric=row['metric'],
-            method=method, variant=row.get('variant'), note=f'config {config}' if config else None, teacher=row.get('teacher'),
+            method=method, variant=row.get('variant'), note='; '.join(notes) or None, teacher=row.get('teacher'),
             student=row.get('student'), score=row['score'], std=row.get('std'), runs=row.get('n', 1), failed=row.get('failed'),
             seeds=row.get('seeds'), best_score=row.get('best_score'),
             teacher_score=row.get('teacher_score', facts.get('teacher_score') if row['metric'] == monitor else None),
@@ -128,9 +131,11 @@ def card_row(facts: Mapping, name: str, others: Mapping[str, Mapping] | None = N
     if gain is not None and not higher_is_better(monitor):
         gain = -gain
     result = facts['model-index'][0]['results'][0]
+    split = (result.get('dataset') or {}).get('split', 'test')
     return dict(
         origin='measured', how=FROM_CARD, checkpoint=name, task=TASKS.get(facts['pipeline_tag'], facts['pipeline_tag']),
-        dataset=own['data']['name'], metric=monitor, method='+'.join(methods),
+        dataset=own['data']['name'], metric=monitor, method='+'.join(methods), split=split,
+        note=None if split == 'test' else f'scored on the {split} images',
         teacher=teacher.get('name'), student=architecture(own.get('build') or name),
         score=result['metrics'][0]['value'], std=None, runs=1, seeds=list(own['seeds'])[:1],
         last_score=last.get(monitor), best_score=own['best'].get(monitor), teacher_score=teacher.get('score'),

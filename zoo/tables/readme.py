@@ -40,6 +40,13 @@ def _runs(row: Mapping) -> str:
     return f'{row["our_runs"]}' + (f', {row["our_failed"]} failed' if row['our_failed'] else '')
 
 
+def _variant(row: Mapping, facts: Mapping) -> str:
+    """What tells this row from others of its method, less what stands above the table."""
+    common = f'scored on the {facts.get("scored_on")} images'
+    said = [text.removeprefix('config ') for text in (row['variant'] or '').split('; ') if text and text != common]
+    return f' ({"; ".join(said)})' if said else ''
+
+
 def _pair(row: Mapping) -> str:
     return f'{row["teacher"]} → {row["student"]}' if row['teacher'] else str(row['student'])
 
@@ -55,6 +62,8 @@ def _checkpoints(cards: Mapping[str, Mapping], papers: list[dict]) -> list[str]:
     for row in compare(papers, ours):
         if row['our_score'] is not None:
             rows.setdefault(row['checkpoint'], row)  # the first of several papers' rows
+    elsewhere = ' and '.join(sorted({_cell(row['dataset']) for row in ours if row['split'] != 'test'}))
+    where = f' (of {elsewhere} on the validation set, as teacher and student alone)' if elsewhere else ''
     reported = any(row['paper_score'] is not None for row in rows.values())
     head = ['Checkpoint', 'Data', 'Method', 'Teacher → student', 'Metric', 'Score', 'Teacher', 'Student alone', 'Gain',
             *(['Paper, same pair'] if reported else []), 'Parameters', 'File']
@@ -64,7 +73,8 @@ def _checkpoints(cards: Mapping[str, Mapping], papers: list[dict]) -> list[str]:
               f'{row["parameters"]:,}', sizes[name]]
              for name, row in rows.items()]
     return ['### Released checkpoints', '',
-            f"{len(rows)} of them; `zoo.load('NAME')` gives a ready network. Score: of the released file, on the test set, "
+            f"{len(rows)} of them; `zoo.load('NAME')` gives a ready network. Score: of the released file, on the test set"
+            f'{where}, '
             'trained to the last epoch. Student alone: the same budget without a teacher; gain: over it, the mean over the '
             'seeds that the card names.', '', *_table(head, cells, 5)]
 
@@ -91,13 +101,14 @@ def _sweeps(folder: str | Path | None, papers: list[dict]) -> list[str]:
         seeds = f', seeds {first["our_seeds"]}' if first['our_seeds'] else ''
         epochs = f': {first["our_epochs"]} epochs' if first['our_epochs'] is not None else ''
         recipe = f'; {said["recipe"]}' if said.get('recipe') else ''
+        recipe += '' if said.get('scored_on', 'test') == 'test' else f'; scored on the {said["scored_on"]} images'
         lines += ['', f'**{_cell(_pair(first))}** on {_cell(first["dataset"])}{epochs}{seeds}{teacher}{recipe}{link}.', '']
         reported = any(row['paper_score'] is not None for row in rows.values())
         differs = [row['differs'] for row in rows.values() if row['differs'] and row['paper_score'] is not None]
         head = ['Method', f'{first["metric"]}, last epoch', 'Against the student alone', 'Runs',
                 *(['Paper, same data and pair'] if reported else [])]
         cells = [['*student alone*' if row['method'] == 'none' else
-                  row['method'] + (f' ({row["variant"].removeprefix("config ")})' if row['variant'] else ''),
+                  row['method'] + _variant(row, said),
                   _score(row['our_score'], row['our_std']), _score(row['our_gain'], like=row['our_score'], sign=True),
                   _runs(row), *([_papers(row)] if reported else [])] for row in rows.values()]
         lines += _table(head, cells, 1)
