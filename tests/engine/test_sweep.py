@@ -397,6 +397,9 @@ def test_unfinished_runs_are_told(swept):
     sweep_table.write_tables(out, found, facts)
     assert '| 1 | 63.00 | 64.00 | +3.00 |' in (out / 'table.md').read_text()
     assert '1 not run to the end' in (out / 'table.md').read_text()
+    rows = json.loads((out / 'results.json').read_text())['results']
+    alone = {row['method']: row.get('student_baseline') for row in rows if row['metric'] == 'top1'}
+    assert alone == {'none': None, 'kd': 60.0, 'dkd': 61.0}  # of the seeds that a method has finished
 
 
 def test_nothing_finished_is_not_filed(base, tmp_path):

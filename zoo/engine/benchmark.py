@@ -134,21 +134,24 @@ def network_cost(network: Mapping, input_shape: Sequence[int], num_classes: int 
         network: a config of MODELS.
         input_shape: ``(C, H, W)``.
         num_classes: where the config says none.
-        latency: False builds the network without memory for its weights.
+        latency: False builds the network without memory for its weights, where it can be built so.
         seconds: to measure the latency for.
     """
     network = _without_weights(network)
     with _quiet():
-        if latency:
-            net = build_network(network, num_classes=num_classes).to(get_device())
-        else:
-            with torch.device('meta'):
-                net = build_network(network, num_classes=num_classes)
-        cost = dict(parameters=sum(p.numel() for p in net.parameters()), input_shape=tuple(input_shape),
-                    flops=count_flops(net, input_shape))
+        if not latency:  # mmdet's and mmseg's read values as they are built, and need memory
+            with contextlib.suppress(NotImplementedError), torch.device('meta'):
+                return _cost(build_network(network, num_classes=num_classes), input_shape)
+        net = build_network(network, num_classes=num_classes).to(get_device())
+        cost = _cost(net, input_shape)
         if latency:
             cost['latency_ms'] = measure_latency(net, input_shape, seconds=seconds)
     return cost
+
+
+def _cost(net: nn.Module, input_shape: Sequence[int]) -> dict:
+    return dict(parameters=sum(p.numel() for p in net.parameters()), input_shape=tuple(input_shape),
+                flops=count_flops(net, input_shape))
 
 
 def _without_weights(network: Mapping) -> dict:

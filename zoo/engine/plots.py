@@ -1,5 +1,6 @@
 """Pictures of runs: scores over epochs, and scores of several methods side by side."""
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -141,7 +142,7 @@ def plot_bars(names: Sequence[str], means: Sequence[float], spreads: Sequence[fl
     axes.grid(axis='x', color='#dddddd', linewidth=0.7)
     axes.set_xlabel(f'{xlabel} (axis begins at {left:.1f})' if left > 0 else xlabel)
     if title:
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(textwrap.fill(title, 90), fontsize=10)
     if axes.get_legend_handles_labels()[0]:
         figure.legend(frameon=False, loc='outside lower center', ncols=2, fontsize=9)
     return _save(figure, path)

@@ -450,7 +450,7 @@ class Runs:
             left = (time.time() - self.start) / self.done * (self.total - self.done)
             if status == 'finished':
                 record = _read(job.work_dir / 'record.json')
-                said = f'{record["monitor"]} {(record["last"] or {}).get(record["monitor"], float("nan")):.2f}'
+                said = f'{record["monitor"]} {(record["last"] or {}).get(record["monitor"], float("nan")):.4g}'
             else:
                 said = f'failed: {error}'
             self.say(f'[{self.done}/{self.total}] {job.method.label}, seed {job.seed}: {said} '

@@ -276,8 +276,10 @@ def measured_results(found: dict[str, dict], facts: dict, source: str) -> dict:
     # a part of a data set is another task than the whole, and must not meet its numbers in a table
     data = f'{facts["data"]} ({facts["train_images"]:,} training images)' if facts['subset'] else facts['data']
     results = []
+    alone = found.get(NONE, {}).get('records', {})
     for label, entry in found.items():
         records = entry['records']
+        shared = [alone[seed]['last'] for seed in records if seed in alone] if label != NONE else []
         metrics = dict.fromkeys(key for record in records.values() for key, value in record['last'].items()
                                 if isinstance(value, (int, float)) and key not in ('epoch', 'iteration'))
         for metric in metrics:
@@ -286,12 +288,14 @@ def measured_results(found: dict[str, dict], facts: dict, source: str) -> dict:
             if not values:
                 continue
             bests = [r['best'][metric] for r in records.values() if metric in r['best']]
+            baseline = _mean([last[metric] for last in shared if last.get(metric) is not None])  # of the same seeds
             results.append(dict(
                 method=label, task=facts['task'], dataset=data, metric=metric, teacher=facts['teacher_type'],
                 student=facts['student_type'], score=_mean(values), std=_std(values), n=len(values),
                 seeds=[seed for seed, r in records.items() if r['last'].get(metric) is not None],
                 epoch='last', epochs=facts['epochs'], best_score=_mean(bests) if metric == facts['monitor'] else None,
                 **({'variant': f'teacher: {facts["own_teachers"][label]}'} if label in facts['own_teachers'] else {}),
+                **({} if baseline is None else {'student_baseline': baseline}),
                 failed=len(entry['errors']), train_images=facts['train_images'], test_images=facts['test_images'],
                 source=source))
     return dict(facts=facts, results=results)

@@ -105,7 +105,7 @@ def _sweeps(folder: str | Path | None, papers: list[dict]) -> list[str]:
         lines += ['', f'**{_cell(_pair(first))}** on {_cell(first["dataset"])}{epochs}{seeds}{teacher}{recipe}{link}.', '']
         reported = any(row['paper_score'] is not None for row in rows.values())
         differs = [row['differs'] for row in rows.values() if row['differs'] and row['paper_score'] is not None]
-        head = ['Method', f'{first["metric"]}, last epoch', 'Against the student alone', 'Runs',
+        head = ['Method', f'{first["metric"]}, last epoch', 'Against the student alone, same seeds', 'Runs',
                 *(['Paper, same data and pair'] if reported else [])]
         cells = [['*student alone*' if row['method'] == 'none' else
                   row['method'] + _variant(row, said),
