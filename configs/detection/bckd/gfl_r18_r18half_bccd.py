@@ -3,7 +3,8 @@
     python tools/train.py configs/detection/bckd/gfl_r18_r18half_bccd.py
 
 The teacher first: configs/detection/vanilla/gfl_r18_bccd.py.
-Measured: mAP 0.505 +- 0.003 on the validation images (student alone 0.499 +- 0.010, teacher 0.559; 3 seeds, last epoch; docs/dense.md).
+Measured: mAP 0.505 +- 0.003 on the validation images (student alone 0.499 +- 0.010, teacher 0.559; 3 seeds, last
+epoch; docs/dense.md).
 Paper: reports nothing on this data set.
 """
 _base_ = [

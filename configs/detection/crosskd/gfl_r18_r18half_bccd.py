@@ -3,7 +3,8 @@
     python tools/train.py configs/detection/crosskd/gfl_r18_r18half_bccd.py
 
 The teacher first: configs/detection/vanilla/gfl_r18_bccd.py.
-Measured: mAP 0.526 +- 0.008 on the validation images (student alone 0.499 +- 0.010, teacher 0.559; 3 seeds, last epoch; docs/dense.md).
+Measured: mAP 0.526 +- 0.008 on the validation images (student alone 0.499 +- 0.010, teacher 0.559; 3 seeds, last
+epoch; docs/dense.md).
 Paper: reports nothing on this data set.
 cut=1 of the 2 convolutions of a tower, in place of 3 of 4.
 """
