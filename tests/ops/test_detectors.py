@@ -90,9 +90,9 @@ def small(name):
     return net
 
 
-def batch(net, name, training=True):
-    data = demo_mm_inputs(2, [[3, 64, 64], [3, 56, 64]], num_items=[3, 2], num_classes=3, with_mask=name == 'mask_rcnn',
-                          use_box_type=True)
+def batch(net, name, training=True, size=64):
+    data = demo_mm_inputs(2, [[3, size, size], [3, size - 8, size]], num_items=[3, 2], num_classes=3,
+                          with_mask=name == 'mask_rcnn', use_box_type=True)
     if name == 'guided_anchors' and not training:  # mmcv's masked convolution takes one image
         data = {key: value[:1] for key, value in data.items()}
     for sample in data['data_samples']:
@@ -131,8 +131,9 @@ def test_loss_and_predictions(name):
 @pytest.mark.filterwarnings('ignore')
 def test_under_autocast(name):
     net = small(name)
+    # at 64 pixels the last map is 1x1: there torch 2.15's bf16 gradient of a strided 3x3 convolution reads memory never written
     with torch.autocast('cpu', torch.bfloat16):
-        total, _ = net.parse_losses(net(**batch(net, name), mode='loss'))
+        total, _ = net.parse_losses(net(**batch(net, name, size=256), mode='loss'))
     total.backward()
     grads = [p.grad for p in net.parameters() if p.grad is not None]
     assert total.isfinite() and grads and all(g.isfinite().all() for g in grads)

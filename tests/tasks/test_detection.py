@@ -98,8 +98,8 @@ def step(model: Distillation, data: dict, amp: str = 'off') -> dict[str, float]:
 def test_students_of_all_kinds_train(kind):
     """With bf16; without a single box; and they predict."""
     model = distillation(student=NETWORKS[kind], teacher=NETWORKS[kind])
-    for amp in ('off', 'bf16'):
-        logs = step(model, loaded(2, 1), amp)
+    for amp, size in (('off', (64, 60)), ('bf16', (256, 252))):  # bf16 gradients on 1x1 maps: see docs/dense.md, Limits
+        logs = step(model, loaded(2, 1, size=size), amp)
         terms = {k: v for k, v in logs.items() if k not in ('loss', 'acc')}
         assert logs['loss'] == pytest.approx(sum(terms.values()), rel=1e-4) and 'test_detection.distance' in terms
         assert any(k.startswith('loss_cls') for k in terms)
