@@ -11,7 +11,6 @@ Writes benchmark.md, .csv, .json and one page .html that needs nothing else. A c
 where data set and file are at hand ($ZOO_DATA); else its card's number stands and says so.
 """
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -53,14 +52,8 @@ def arguments_of(given: list[str] | None) -> argparse.Namespace:
 def main(given: list[str] | None = None) -> int:
     """Write the report; 0, or 1 where the arguments are wrong or the README is not up to date."""
     args = arguments_of(given)
-    from zoo.engine.launch import USER_ERRORS
-    try:
-        return readme(args.check) if args.readme else report(args)
-    except USER_ERRORS as error:
-        if os.environ.get('ZOO_TRACEBACK'):
-            raise
-        print(f'error: {error}\n(ZOO_TRACEBACK=1 shows where)', file=sys.stderr)
-        return 1
+    from zoo.engine.launch import exit_status
+    return exit_status(lambda: readme(args.check) if args.readme else report(args))
 
 
 def readme(check: bool) -> int:

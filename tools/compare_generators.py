@@ -45,6 +45,7 @@ def main() -> int:
         team_draw,
         write_comparison,
     )
+
     def work() -> None:
         teacher = Generator(*args.teacher)
         metric = teacher.config.val_evaluator

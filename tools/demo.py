@@ -8,7 +8,6 @@ Trains a teacher on scikit-learn's digits, then one small student on 100 of the 
 seeds; prints a table and writes work_dirs/demo/table.md and curves.png.
 """
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -29,26 +28,23 @@ def main(arguments: list[str] | None = None) -> int:
     from rich.table import Table
 
     from zoo.engine.demo import run_demo, verdict, write_demo
-    from zoo.engine.launch import USER_ERRORS
-    try:
+    from zoo.engine.launch import exit_status
+
+    def work() -> None:
         result = run_demo(args.out, seeds=args.seeds, epochs=args.epochs, teacher_epochs=args.teacher_epochs,
                           images=args.images, say=lambda line: print(line, flush=True))
-    except USER_ERRORS as error:
-        if os.environ.get('ZOO_TRACEBACK'):
-            raise
-        print(f'error: {error}\n(ZOO_TRACEBACK=1 shows where)', file=sys.stderr)
-        return 1
-    rows = write_demo(result, args.out)
-    table = Table(title='scikit-learn digits, 360 test images')
-    for column in rows[0]:
-        table.add_column(column, justify='left' if column == 'network' else 'right')
-    for row in rows:
-        table.add_row(*row.values())
-    console = Console(width=None if sys.stdout.isatty() else 130)
-    console.print(table)
-    console.print(verdict(result), highlight=False)
-    print(f'All of it took {result["seconds"]:.0f} s. Written: {args.out}/table.md and {args.out}/curves.png')
-    return 0
+        rows = write_demo(result, args.out)
+        table = Table(title='scikit-learn digits, 360 test images')
+        for column in rows[0]:
+            table.add_column(column, justify='left' if column == 'network' else 'right')
+        for row in rows:
+            table.add_row(*row.values())
+        console = Console(width=None if sys.stdout.isatty() else 130)
+        console.print(table)
+        console.print(verdict(result), highlight=False)
+        print(f'All of it took {result["seconds"]:.0f} s. Written: {args.out}/table.md and {args.out}/curves.png')
+
+    return exit_status(work)
 
 
 if __name__ == '__main__':

@@ -24,6 +24,7 @@ def main() -> int:
 
     from zoo.engine.launch import exit_status
     from zoo.models.diffusers_model import embed_prompts, pipeline_encoder, read_prompts
+
     def work() -> None:
         prompts = read_prompts(args.prompts)
         path = embed_prompts(pipeline_encoder(args.pipeline, args.device), prompts, args.out, negative_prompt=args.negative,

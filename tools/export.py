@@ -8,7 +8,6 @@
 The file is run on random inputs (ONNX by onnxruntime) of several batch sizes and not written where it differs.
 """
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -30,22 +29,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--trust-pickle', action='store_true', help='allow a file that can run code when it is opened')
     args = parser.parse_args(arguments)
 
-    from zoo.engine.launch import USER_ERRORS
+    from zoo.engine.launch import exit_status
     from zoo.hub import export as exporting
-    try:
+
+    def work() -> None:
         net, name = exporting.open_network(args.source, offline=args.offline, trust_pickle=args.trust_pickle)
         out = args.out or f'{name}{exporting.ENDINGS[args.format]}'
         done = exporting.export(net, out, format=args.format, input_shape=args.shape, batch=args.batch,
                                 preprocess=args.preprocess, opset=args.opset, metadata=dict(name=name))
-    except USER_ERRORS as error:
-        if os.environ.get('ZOO_TRACEBACK'):
-            raise
-        print(f'error: {error}\n(ZOO_TRACEBACK=1 shows where)', file=sys.stderr)
-        return 1
-    batches = ', '.join(map(str, done.batches))
-    print(f'{done.path}: {done.path.stat().st_size:,} bytes; differs from the network by at most {done.difference:.1e} of its '
-          f'largest output (batches of {batches})')
-    return 0
+        batches = ', '.join(map(str, done.batches))
+        print(f'{done.path}: {done.path.stat().st_size:,} bytes; differs from the network by at most {done.difference:.1e} of '
+              f'its largest output (batches of {batches})')
+
+    return exit_status(work)
 
 
 def _batch(text: str) -> int | None:

@@ -34,6 +34,7 @@ def main() -> int:
 
     from zoo.engine.launch import exit_status
     from zoo.engine.predict import run
+
     def work() -> None:
         run(args.images, config=args.config, checkpoint=args.checkpoint, out=args.out, score_threshold=args.score_threshold,
             top=args.top, scale=args.scale, checkpoints=args.compare, from_data=args.from_data, device=args.device,

@@ -47,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     from zoo.engine.launch import exit_status
     from zoo.hub import publish as publishing
+
     def work() -> None:
         if args.push:
             publishing.check_repository(args.push)

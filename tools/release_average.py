@@ -22,6 +22,7 @@ def main() -> int:
 
     from zoo.engine.launch import exit_status
     from zoo.engine.sample import release_checkpoint
+
     def work() -> None:
         print(release_checkpoint(args.config, args.checkpoint, args.out, average=not args.raw))
 

@@ -40,6 +40,7 @@ def main() -> int:
 
     from zoo.engine.launch import exit_status, prepare_config
     from zoo.engine.sample import Generator, collaboration, draw_grid, team_draw
+
     def work() -> None:
         if args.n < 1 or args.batch_size < 1:
             raise ValueError('--n and --batch-size are at least 1.')

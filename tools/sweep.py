@@ -11,7 +11,6 @@ its own. The same command again skips what is finished and continues the rest; C
 Writes table.md, table.csv, table.png and results.json into --out.
 """
 import argparse
-import os
 import shlex
 import signal
 import sys
@@ -47,10 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
     typed = sys.argv[1:] if arguments is None else arguments
 
     from zoo.engine import sweep, sweep_table
-    from zoo.engine.launch import USER_ERRORS
-    # a terminated sweep ends its runs as Ctrl-C does
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
+    from zoo.engine.launch import exit_status
+
+    def work() -> int:
         base = sweep.load_base(args.base, epochs=args.epochs, options=args.cfg_options)
         methods, without = sweep.find_methods(args.methods, everything=args.all, dataset=base.get('dataset_name', ''),
                                               configs=sweep.methods_folder(base))
@@ -86,17 +84,17 @@ def main(arguments: list[str] | None = None) -> int:
         print(f'Written: {out}/table.md, table.csv, table.png, results.json')
         if args.commit_to:
             print('Filed: ' + ', '.join(map(str, sweep_table.commit_tables(out, args.commit_to))))
+        return 1 if any(entry['errors'] for entry in found.values()) else 0
+
+    # a terminated sweep ends its runs as Ctrl-C does
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return exit_status(work)
     except KeyboardInterrupt:
         print('Interrupted before a run had begun.', file=sys.stderr)
         return 130
-    except USER_ERRORS as error:
-        if os.environ.get('ZOO_TRACEBACK'):
-            raise
-        print(f'error: {error}\n(ZOO_TRACEBACK=1 shows where)', file=sys.stderr)
-        return 1
     finally:
         signal.signal(signal.SIGTERM, before)
-    return 1 if any(entry['errors'] for entry in found.values()) else 0
 
 
 if __name__ == '__main__':

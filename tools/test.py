@@ -28,6 +28,7 @@ def main() -> int:
     args = parser.parse_args()
 
     from zoo.engine.launch import exit_status, leave_out_teacher, prepare_config, test
+
     def work() -> None:
         config = prepare_config(args.config, work_dir=args.work_dir, options=args.cfg_options, launcher=args.launcher)
         if args.no_teacher:

@@ -32,6 +32,7 @@ def main() -> int:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
 
     from zoo.engine.launch import exit_status, prepare_config, train
+
     def work() -> None:
         train(prepare_config(args.config, work_dir=args.work_dir, amp=args.amp, resume=args.resume, seed=args.seed,
                              launcher=args.launcher, options=args.cfg_options))

@@ -21,6 +21,8 @@ from zoo.tasks import NonFiniteLossError
 
 from .runner import Runner
 
+#: what a config says of the validation and of the test set
+EVALUATION = ('dataloader', 'cfg', 'evaluator')
 #: what a user can put right; tools print these in one sentence, without a traceback
 USER_ERRORS = (OSError, UnknownNameError, ValueError, NonFiniteLossError)
 
@@ -30,11 +32,11 @@ def _plain_warning(message, category, filename, lineno, line=None) -> str:
     return f'{place}warning: {message}\n'
 
 
-def exit_status(work: Callable[[], object]) -> int:
+def exit_status(work: Callable[[], int | None]) -> int:
     """Do a tool's work; 1 with one sentence where the user can put right what went wrong (:data:`USER_ERRORS`, a config's
-    option that its type does not take), else 0."""
+    option that its type does not take), else what ``work`` returns, or 0."""
     try:
-        work()
+        return work() or 0
     except (*USER_ERRORS, TypeError) as error:
         said = unknown_option(error) if isinstance(error, TypeError) else str(error)
         if said is None or os.environ.get('ZOO_TRACEBACK'):
@@ -43,7 +45,6 @@ def exit_status(work: Callable[[], object]) -> int:
             said = said.rstrip().splitlines()[-1].partition(': ')[2]
         print(f'error: {said}\n(ZOO_TRACEBACK=1 shows where)', file=sys.stderr)
         return 1
-    return 0
 
 
 def default_work_dir(config: str | os.PathLike) -> str:
@@ -109,7 +110,7 @@ def prepare_config(config: str | os.PathLike | Config, *, work_dir: str | None =
         config.env_cfg['dist_cfg'] = dict(backend='gloo')
     for split in ('val', 'test'):  # the bases bring loops for sets that one's own data need not have
         if config.get(f'{split}_dataloader') is None:
-            for kind in ('dataloader', 'cfg', 'evaluator'):
+            for kind in EVALUATION:
                 config.pop(f'{split}_{kind}', None)
     return config
 
@@ -153,7 +154,8 @@ def test(config: Config, checkpoint: str | None = None) -> dict:
         checkpoint: a training checkpoint, a released ``.safetensors`` file or plain weights of the student; None if the
             config's student has its own.
 
-    A config without a test set is tested on its validation set.
+    A config without a test set is tested on its validation set; where it says only a part of a test set, the rest is the
+    validation set's.
 
     Raises:
         FileNotFoundError, ValueError: if it is missing or does not fit the student; without data to test on.
@@ -165,8 +167,9 @@ def test(config: Config, checkpoint: str | None = None) -> dict:
         if config.get('val_dataloader') is None:
             raise ValueError('Nothing to test on: the config has neither test_dataloader nor val_dataloader.')
         print('The config has no test_dataloader: tested on its val_dataloader.')
-        for kind in ('dataloader', 'cfg', 'evaluator'):
-            config[f'test_{kind}'] = config[f'val_{kind}']
+    for kind in EVALUATION:
+        if config.get(f'test_{kind}') is None:
+            config[f'test_{kind}'] = config.get(f'val_{kind}')
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'val_dataloader', 'val_cfg',
                 'val_evaluator'):
         config.pop(key, None)
@@ -178,6 +181,12 @@ def test(config: Config, checkpoint: str | None = None) -> dict:
     metrics = runner.test()
     per_class = getattr(runner, 'per_class', None)
     return {**metrics, 'per_class': per_class} if per_class else metrics
+
+
+def score_on_validation(config: Config) -> None:
+    """Make the validation set of a config, on which runs are scored, what :func:`test` takes; in place."""
+    for kind in EVALUATION:
+        config[f'test_{kind}'] = config[f'val_{kind}']
 
 
 def leave_out_teacher(config: Config) -> None:
@@ -212,17 +221,12 @@ def evaluate(config: str | os.PathLike, network: Mapping | None, checkpoint: str
         sampler: of a generator, in place of the config's.
 
     Raises:
-        ValueError: if the config has no data set to evaluate on.
         Exception: what :func:`prepare_config` and :func:`test` raise.
     """
     with tempfile.TemporaryDirectory(prefix='evaluate-') as folder:
         cfg = prepare_config(config, work_dir=folder, options=dict(options or {}))
-        for kind in ('dataloader', 'evaluator', 'cfg'):
-            kept = (split == 'test' or kind == 'cfg') and cfg.get(f'test_{kind}') is not None
-            if not kept and cfg.get(f'val_{kind}') is not None:
-                cfg[f'test_{kind}'] = cfg[f'val_{kind}']
-        if cfg.get('test_dataloader') is None:
-            raise ValueError(f'{config} has neither val_dataloader nor test_dataloader to evaluate on.')
+        if split == 'val' and cfg.get('val_dataloader') is not None:
+            score_on_validation(cfg)
         if network is not None:
             cfg.model.student = dict(network)
         leave_out_teacher(cfg)

@@ -27,7 +27,7 @@ from zoo.registry import UnknownNameError, unknown
 
 from .budget import set_epochs
 from .hooks import plain_config
-from .launch import prepare_config, test
+from .launch import prepare_config, score_on_validation, test
 
 ROOT = Path(zoo.__file__).resolve().parent.parent
 CONFIGS = ROOT / 'configs' / 'classification'
@@ -477,8 +477,7 @@ def _for_test(base: Config, **model) -> Config:
     config = copy.deepcopy(base)
     for key, entry in model.items():
         config.model[key] = entry
-    for part in ('dataloader', 'evaluator', 'cfg'):  # what the runs are scored on
-        config[f'test_{part}'] = copy.deepcopy(config[f'val_{part}'])
+    score_on_validation(config)
     return config
 
 
